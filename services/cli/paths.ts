@@ -1,0 +1,37 @@
+// Where the command line keeps its files; tests point RUN_DIR and ENV_FILE elsewhere and so never touch a real deployment.
+import { dirname, join, resolve } from 'node:path'
+
+export interface Paths {
+  root: string
+  /** Everything of the native runtime (default `.run`). */
+  runDir: string
+  /** Generated secrets (default `docker-compose/.env`; beside RUN_DIR's files when only RUN_DIR is given). */
+  envFile: string
+  /** The configuration both runtimes read. */
+  configFile: string
+  /** Tools built once per checkout, shared by all run folders. */
+  toolsDir: string
+  /** Is this the deployment of the checkout, or one of a test? */
+  isDefault: boolean
+}
+
+export const rootDir = resolve(dirname(new URL(import.meta.url).pathname), '../..')
+
+export function findPaths(env: Readonly<Record<string, string | undefined>>, root = rootDir): Paths {
+  const given = env['RUN_DIR']
+  const isDefault = given === undefined || given === '' || resolve(root, given) === join(root, '.run')
+  const runDir = isDefault ? join(root, '.run') : resolve(root, given)
+  const envFile = env['ENV_FILE']
+    ? resolve(root, env['ENV_FILE'])
+    : isDefault
+      ? join(root, 'docker-compose/.env')
+      : join(runDir, 'env')
+  return {
+    root,
+    runDir,
+    envFile,
+    configFile: env['AV_CONFIG'] ? resolve(root, env['AV_CONFIG']) : join(root, 'docker-compose/config/av-scan.yaml'),
+    toolsDir: join(root, '.run/bin'),
+    isDefault,
+  }
+}
