@@ -1,0 +1,356 @@
+// Deliver → handle → settle. What a handler's ending does to its message:
+//
+//   returns              ack (everything the handler published is confirmed by then)
+//   DiscardError         to avscan.dead, ack
+//   RetryLaterError, any other error
+//                        to the retry ladder with attempt + 1, ack; after the last attempt: giveUp, avscan.dead, ack
+//   OutageError          to the ladder with the attempt unchanged, ack; the lane pauses until its probe succeeds
+//   shutdown             unsettled: the broker redelivers
+//
+// Never nack(requeue) for a retry: RabbitMQ 4.3 does not count it and the message would spin.
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectWithRecovery, type Publisher } from './broker.ts'
+import type { Config } from './config-schema.ts'
+import { describeError, DiscardError, OutageError, RetryLaterError, toError } from './errors.ts'
+import type { Log } from './log.ts'
+import { names, retryExchange, scaled } from './topology.ts'
+
+export interface Delivery {
+  body: Buffer
+  /** 1 for the first try; outages and shutdowns are not counted. */
+  attempt: number
+  /** How often the broker has delivered this copy before (`x-delivery-count`): high for one that kills workers. */
+  deliveries: number
+  messageId: string | undefined
+  type: string | undefined
+  routingKey: string
+  headers: Record<string, unknown>
+  /** Aborted when shutdown has waited long enough or the channel is gone. */
+  signal: AbortSignal
+}
+
+export interface Lane {
+  queue: string
+  /** Messages at a time. */
+  prefetch: number
+  /** Delay before attempts 2, 3, …; their number + 1 is the number of attempts. Before `retry.scale`. */
+  retryDelaysMs: readonly number[]
+  handle(delivery: Delivery): Promise<void>
+  /** Last words before the message goes to avscan.dead; its failing stops nothing but an outage. */
+  giveUp?(delivery: Delivery, error: Error): Promise<void>
+  /** Resolves when what failed works again; called until it does. */
+  probe?(error: Error): Promise<void>
+}
+
+export interface LaneState {
+  queue: string
+  running: number
+  /** Why nothing is consumed at the moment; undefined while it is. */
+  paused: string | undefined
+}
+
+export interface Consumer {
+  readonly ready: boolean
+  readonly lanes: LaneState[]
+  /** Takes nothing new, waits for what runs, aborts it after `timeoutMs`, closes. Returns how many were cut off. */
+  stop(timeoutMs: number): Promise<number>
+}
+
+/** From here on a message is taken to be one that kills its worker: it is settled as failed before any work. */
+export const maxDeliveries = 20
+
+/** @throws FatalError when a queue is missing or the broker refuses us (see connectWithRecovery). */
+export async function startConsumer(
+  config: Config,
+  lanes: readonly Lane[],
+  publisher: Publisher,
+  log: Log,
+  signal?: AbortSignal,
+): Promise<Consumer> {
+  const runners = lanes.map(
+    (lane) => new LaneRunner(lane, scaled(lane.retryDelaysMs, config.retry.scale), publisher, log),
+  )
+  const connection = await connectWithRecovery(
+    config,
+    'consume',
+    log,
+    async (model) => {
+      for (const runner of runners) await runner.attach(model)
+    },
+    signal,
+  )
+  connection.on('disconnect', () => {
+    for (const runner of runners) runner.detach()
+  })
+  return {
+    get ready() {
+      return runners.every((runner) => runner.attached)
+    },
+    get lanes() {
+      return runners.map((runner) => runner.state)
+    },
+    async stop(timeoutMs) {
+      await Promise.all(runners.map((runner) => runner.cancel()))
+      const idle = Promise.all(runners.map((runner) => runner.idle()))
+      await Promise.race([idle, sleep(timeoutMs, undefined, { ref: false })])
+      const cut = runners.reduce((sum, runner) => sum + runner.state.running, 0)
+      for (const runner of runners) runner.abort(new Error('shutdown'))
+      await Promise.race([idle, sleep(1000, undefined, { ref: false })])
+      await connection.close()
+      return cut
+    },
+  }
+}
+
+class LaneRunner {
+  readonly #lane: Lane
+  readonly #delaysMs: readonly number[]
+  readonly #publisher: Publisher
+  readonly #log: Log
+  readonly #running = new Set<Promise<void>>()
+  #channel: Channel | undefined
+  #tag: string | undefined
+  #abort = new AbortController()
+  #paused: string | undefined
+  #stopping = false
+
+  constructor(lane: Lane, delaysMs: readonly number[], publisher: Publisher, log: Log) {
+    this.#lane = lane
+    this.#delaysMs = delaysMs
+    this.#publisher = publisher
+    this.#log = log.child({ queue: lane.queue })
+  }
+
+  get attached(): boolean {
+    return this.#channel !== undefined
+  }
+
+  get state(): LaneState {
+    return { queue: this.#lane.queue, running: this.#running.size, paused: this.#paused }
+  }
+
+  async attach(model: ChannelModel): Promise<void> {
+    // Work begun on the old channel can no longer be settled; wait for it so that concurrency does not double.
+    this.abort(new Error('channel lost'))
+    await this.idle()
+    this.#abort = new AbortController()
+    const channel = await model.createChannel()
+    channel.on('error', (error: Error) => this.#log.warn('channel error', { error }))
+    channel.on('close', () => {
+      if (this.#channel !== channel) return
+      this.detach()
+      // Recovery watches the connection only: one way back for every kind of loss.
+      if (!this.#stopping) model.close().catch(() => {})
+    })
+    await channel.prefetch(this.#lane.prefetch)
+    await channel.checkQueue(this.#lane.queue)
+    this.#channel = channel
+    if (this.#paused === undefined && !this.#stopping) await this.#consume(channel)
+  }
+
+  detach(): void {
+    this.#channel = undefined
+    this.#tag = undefined
+    this.abort(new Error('channel lost'))
+  }
+
+  abort(reason: Error): void {
+    this.#abort.abort(reason)
+  }
+
+  async cancel(): Promise<void> {
+    this.#stopping = true
+    await this.#cancel()
+  }
+
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running)
+  }
+
+  async #consume(channel: Channel): Promise<void> {
+    const reply = await channel.consume(this.#lane.queue, (message) => {
+      // An exception in this callback would end the connection; nothing here throws.
+      if (message === null) {
+        this.#log.warn('the broker cancelled the consumer, reconnecting')
+        channel.close().catch(() => {})
+        return
+      }
+      if (this.#stopping || this.#channel !== channel) return
+      const run = this.#run(channel, message).finally(() => this.#running.delete(run))
+      this.#running.add(run)
+    })
+    this.#tag = reply.consumerTag
+  }
+
+  async #cancel(): Promise<void> {
+    const tag = this.#tag
+    this.#tag = undefined
+    if (tag === undefined || this.#channel === undefined) return
+    try {
+      await this.#channel.cancel(tag)
+    } catch {
+      // The channel is gone, and the consumer with it.
+    }
+  }
+
+  async #run(channel: Channel, message: ConsumeMessage): Promise<void> {
+    const headers = message.properties.headers ?? {}
+    const delivery: Delivery = {
+      body: message.content,
+      attempt: Math.max(1, Number(headers['avscan-attempt'] ?? 1) || 1),
+      deliveries: Number(headers['x-delivery-count'] ?? 0) || 0,
+      messageId: message.properties.messageId as string | undefined,
+      type: message.properties.type as string | undefined,
+      routingKey: message.fields.routingKey,
+      headers,
+      signal: this.#abort.signal,
+    }
+    let failure: Error | undefined
+    try {
+      if (delivery.deliveries >= maxDeliveries)
+        throw new GiveUp(
+          `delivered ${delivery.deliveries} times without an end: it stops its workers`,
+        )
+      await this.#lane.handle(delivery)
+    } catch (thrown) {
+      failure = toError(thrown)
+    }
+    // A late settle on a dead channel would close the new one's connection; the broker redelivers anyway.
+    if (this.#channel !== channel || delivery.signal.aborted) {
+      this.#log.debug('left unsettled, the broker redelivers')
+      return
+    }
+    try {
+      await this.#settle(delivery, message, failure)
+      if (this.#channel === channel) channel.ack(message)
+    } catch (error) {
+      await this.#pause(toError(error))
+      // Not confirmed anywhere else: it must stay where it is. The lane is paused, so this cannot spin.
+      try {
+        if (this.#channel === channel) channel.nack(message, false, true)
+      } catch {
+        // The channel closed in between: the broker has the message back already.
+      }
+    }
+  }
+
+  async #settle(
+    delivery: Delivery,
+    message: ConsumeMessage,
+    failure: Error | undefined,
+  ): Promise<void> {
+    if (failure === undefined) return
+    if (failure instanceof DiscardError) {
+      this.#log.warn('message discarded', { error: failure })
+      await this.#dead(delivery, message, failure)
+    } else if (failure instanceof OutageError) {
+      await this.#pause(failure)
+      await this.#retry(delivery, message, delivery.attempt, this.#delaysMs[0] ?? 1000, failure)
+    } else {
+      const delayMs = failure instanceof GiveUp ? undefined : this.#delaysMs[delivery.attempt - 1]
+      if (delayMs === undefined) {
+        await this.#giveUp(delivery, failure)
+        await this.#dead(delivery, message, failure)
+      } else {
+        const asked = failure instanceof RetryLaterError ? (failure.delayMs ?? 0) : 0
+        const step =
+          this.#delaysMs.find((delay) => delay >= Math.max(asked, delayMs)) ??
+          this.#delaysMs.at(-1) ??
+          delayMs
+        this.#log.warn('attempt failed, will try again', {
+          attempt: delivery.attempt,
+          delayMs: step,
+          error: failure,
+        })
+        await this.#retry(delivery, message, delivery.attempt + 1, step, failure)
+      }
+    }
+  }
+
+  async #giveUp(delivery: Delivery, failure: Error): Promise<void> {
+    this.#log.error('given up', { attempts: delivery.attempt, error: failure })
+    try {
+      await this.#lane.giveUp?.(delivery, failure)
+    } catch (error) {
+      if (error instanceof OutageError) throw error
+      this.#log.error('giving up did not go all the way', { error })
+    }
+  }
+
+  #retry(
+    delivery: Delivery,
+    message: ConsumeMessage,
+    attempt: number,
+    delayMs: number,
+    failure: Error,
+  ): Promise<void> {
+    return this.#publisher.publish({
+      ...this.#copy(delivery, message),
+      exchange: retryExchange(delayMs),
+      routingKey: this.#lane.queue,
+      headers: {
+        ...delivery.headers,
+        'avscan-attempt': attempt,
+        'avscan-error': describeError(failure).slice(0, 1000),
+      },
+    })
+  }
+
+  #dead(delivery: Delivery, message: ConsumeMessage, failure: Error): Promise<void> {
+    return this.#publisher.publish({
+      ...this.#copy(delivery, message),
+      exchange: names.jobs,
+      routingKey: names.dead,
+      headers: {
+        ...delivery.headers,
+        'avscan-origin': this.#lane.queue,
+        'avscan-reason': failure.name,
+        'avscan-attempts': delivery.attempt,
+        'avscan-error': describeError(failure).slice(0, 1000),
+      },
+    })
+  }
+
+  #copy(delivery: Delivery, message: ConsumeMessage) {
+    return { body: message.content, messageId: delivery.messageId, type: delivery.type }
+  }
+
+  /** Stops consuming and starts the loop that waits for the probe; a second call while it runs does nothing. */
+  async #pause(error: Error): Promise<void> {
+    if (this.#paused !== undefined || this.#stopping) return
+    this.#paused = describeError(error)
+    this.#log.warn('paused until it works again', { error })
+    await this.#cancel()
+    void this.#resume(error)
+  }
+
+  async #resume(error: Error): Promise<void> {
+    const since = Date.now()
+    for (let delayMs = 250; !this.#stopping; delayMs = Math.min(delayMs * 2, 5000)) {
+      await sleep(delayMs, undefined, { ref: false })
+      try {
+        if (!this.#publisher.connected) continue
+        await this.#lane.probe?.(error)
+      } catch (thrown) {
+        this.#paused = describeError(thrown)
+        continue
+      }
+      this.#paused = undefined
+      this.#log.info('works again, consuming', { outageMs: Date.now() - since })
+      const channel = this.#channel
+      if (channel === undefined || this.#stopping) return
+      try {
+        await this.#consume(channel)
+      } catch (thrown) {
+        this.#log.warn('consume', { error: toError(thrown) })
+        channel.close().catch(() => {})
+      }
+      return
+    }
+  }
+}
+
+class GiveUp extends Error {
+  override name = 'PoisonMessage'
+}

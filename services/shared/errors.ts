@@ -1,0 +1,103 @@
+// The vocabulary in which a handler tells the consumer what to do with a message (see consumer.ts),
+// and the one in which a service tells its operator why it cannot go on.
+
+/** The message can never succeed (undecodable, not our schema): to `avscan.dead`, no retry. */
+export class DiscardError extends Error {
+  override name = 'DiscardError'
+}
+
+/** Try again after `delayMs`, or after the lane's next delay; counts as an attempt. */
+export class RetryLaterError extends Error {
+  override name = 'RetryLaterError'
+  readonly delayMs: number | undefined
+
+  constructor(message: string, options: ErrorOptions & { delayMs?: number } = {}) {
+    super(message, options)
+    this.delayMs = options.delayMs
+  }
+}
+
+/**
+ * Something everybody needs is away (engine, store, broker, disk space). The attempt is not counted:
+ * the consumer pauses until its lane's probe succeeds.
+ */
+export class OutageError extends Error {
+  override name = 'OutageError'
+}
+
+/** No byte of this object has reached the engine: refused, breaker open, canary failing. */
+export class EngineUnavailableError extends OutageError {
+  override name = 'EngineUnavailableError'
+}
+
+/** The store cannot be reached, answers 5xx or not at all. */
+export class StoreUnavailableError extends OutageError {
+  override name = 'StoreUnavailableError'
+}
+
+/** The scan folder has no room for the object. */
+export class NoSpaceError extends OutageError {
+  override name = 'NoSpaceError'
+  readonly needBytes: number
+
+  constructor(message: string, needBytes: number, options?: ErrorOptions) {
+    super(message, options)
+    this.needBytes = needBytes
+  }
+}
+
+/** The broker did not confirm that it has taken the message. */
+export class PublishError extends OutageError {
+  override name = 'PublishError'
+}
+
+/** NoSuchKey, NoSuchVersion or a delete marker: there is nothing left to scan. */
+export class ObjectGoneError extends Error {
+  override name = 'ObjectGoneError'
+}
+
+/** The key holds other bytes than the job named (412 on an unversioned bucket). */
+export class ObjectChangedError extends Error {
+  override name = 'ObjectChangedError'
+}
+
+/** Nothing but a person can mend it: the process prints message, causes and hint, and exits 1. */
+export class FatalError extends Error {
+  override name = 'FatalError'
+  readonly hint: string
+
+  constructor(message: string, hint: string, options?: ErrorOptions) {
+    super(message, options)
+    this.hint = hint
+  }
+}
+
+/** Whatever was thrown, as an Error. */
+export function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown), { cause: thrown })
+}
+
+/** The foreign code of an error or of one of its causes (`ECONNREFUSED`, `NoSuchKey`), if it has one. */
+export function errorCode(thrown: unknown): string | undefined {
+  for (let error = thrown; error instanceof Error; error = error.cause) {
+    if ('code' in error && typeof error.code === 'string') return error.code
+  }
+  return undefined
+}
+
+/** Message and causes in one line: `scan b/k: connect to clamd: connect ECONNREFUSED …`. */
+export function describeError(thrown: unknown): string {
+  const parts: string[] = []
+  let rest: unknown = thrown
+  while (rest !== undefined && rest !== null && parts.length < 6) {
+    const error = rest
+    let text: string
+    // The error of a host with several addresses has an empty message and the facts inside.
+    if (error instanceof AggregateError && error.message === '')
+      text = error.errors.map(describeError).join(', ')
+    else text = error instanceof Error ? error.message || error.name : String(error)
+    if (!parts.some((part) => part.includes(text))) parts.push(text)
+    rest = error instanceof Error ? error.cause : undefined
+  }
+  return parts.join(': ')
+}

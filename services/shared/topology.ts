@@ -1,0 +1,145 @@
+// The broker's topology as data, the only place that knows it. `init broker` declares it; services only check that it is there.
+// Arguments are frozen within a major version: RabbitMQ refuses to change them on an existing queue.
+import type { Config } from './config-schema.ts'
+import { allEndpoints } from './config-schema.ts'
+
+export const names = {
+  jobs: 'avscan.jobs',
+  verdicts: 'avscan.verdicts',
+  dead: 'avscan.dead',
+  notify: 'avscan.notify',
+} as const
+
+export interface Exchange {
+  name: string
+  type: 'topic' | 'direct' | 'fanout'
+}
+export interface Queue {
+  name: string
+  arguments: Record<string, string | number>
+}
+export interface Binding {
+  exchange: string
+  queue: string
+  key: string
+}
+export interface Topology {
+  exchanges: Exchange[]
+  queues: Queue[]
+  bindings: Binding[]
+}
+
+const second = 1000
+const minute = 60 * second
+const hour = 60 * minute
+
+/** Delays before attempts 2, 3, … of a job, in milliseconds before `retry.scale`. */
+export const jobRetryDelaysMs = [1 * second, 10 * second, 1 * minute, 10 * minute]
+/** The same for a webhook. */
+export const webhookRetryDelaysMs = [
+  5 * second,
+  30 * second,
+  2 * minute,
+  10 * minute,
+  30 * minute,
+  2 * hour,
+  6 * hour,
+  12 * hour,
+]
+
+export function scaled(delaysMs: readonly number[], scale: number): number[] {
+  return delaysMs.map((delay) => Math.max(1, Math.round(delay * scale)))
+}
+
+/** `90000` → `90s`, `600000` → `10m`; part of a queue's name, so another delay is another queue. */
+export function delayName(delayMs: number): string {
+  if (delayMs % hour === 0) return `${delayMs / hour}h`
+  if (delayMs % minute === 0) return `${delayMs / minute}m`
+  if (delayMs % second === 0) return `${delayMs / second}s`
+  return `${delayMs}ms`
+}
+
+/** Fanout exchange whose queue gives a message back to `avscan.jobs`, routing key kept, after `delayMs`. */
+export function retryExchange(delayMs: number): string {
+  return `avscan.retry.${delayName(delayMs)}`
+}
+
+export function bulkQueue(config: Config): string {
+  return `${config.broker.queue}.bulk`
+}
+
+export function actionsQueue(config: Config): string {
+  return `${config.broker.queue}.actions`
+}
+
+export function notifyQueue(endpointName: string): string {
+  return endpointName === '' ? names.notify : `${names.notify}.${endpointName}`
+}
+
+// RabbitMQ 4 drops a message at its 21st return unless told otherwise, 3.10 never does: both get the same limit.
+const deliveryLimit = 50
+
+function workQueue(name: string): Queue {
+  return {
+    name,
+    arguments: {
+      'x-queue-type': 'quorum',
+      'x-delivery-limit': deliveryLimit,
+      'x-dead-letter-exchange': names.jobs,
+      'x-dead-letter-routing-key': names.dead,
+      // Dead-lettering is at-most-once by default: a broker killed meanwhile loses messages.
+      'x-dead-letter-strategy': 'at-least-once',
+      'x-overflow': 'reject-publish',
+    },
+  }
+}
+
+function retryQueue(delayMs: number): Queue {
+  return {
+    name: retryExchange(delayMs),
+    arguments: {
+      'x-queue-type': 'quorum',
+      'x-message-ttl': delayMs,
+      'x-dead-letter-exchange': names.jobs,
+      'x-dead-letter-strategy': 'at-least-once',
+      'x-overflow': 'reject-publish',
+    },
+  }
+}
+
+/** Everything that must exist before the store publishes its first event. */
+export function topology(config: Config): Topology {
+  const { exchange, queue, routingKey } = config.broker
+  const delays = [
+    ...new Set(scaled([...jobRetryDelaysMs, ...webhookRetryDelaysMs], config.retry.scale)),
+  ].toSorted((a, b) => a - b)
+  const lanes = [queue, bulkQueue(config), actionsQueue(config)]
+  const notify = allEndpoints(config).map((endpoint) => notifyQueue(endpoint.name))
+  return {
+    exchanges: [
+      { name: exchange, type: 'topic' },
+      { name: names.jobs, type: 'direct' },
+      { name: names.verdicts, type: 'topic' },
+      ...delays.map((delay) => ({ name: retryExchange(delay), type: 'fanout' as const })),
+    ],
+    queues: [
+      ...[...lanes, ...notify].map(workQueue),
+      ...delays.map(retryQueue),
+      { name: names.dead, arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000 } },
+    ],
+    bindings: [
+      { exchange, queue, key: routingKey },
+      ...[...lanes, ...notify, names.dead].map((name) => ({
+        exchange: names.jobs,
+        queue: name,
+        key: name,
+      })),
+      ...notify.map((name) => ({ exchange: names.verdicts, queue: name, key: '#' })),
+      ...delays.map((delay) => ({
+        exchange: retryExchange(delay),
+        queue: retryExchange(delay),
+        key: '',
+      })),
+    ],
+  }
+}
