@@ -95,7 +95,7 @@ export function describeError(thrown: unknown): string {
     // The error of a host with several addresses has an empty message and the facts inside.
     if (error instanceof AggregateError && error.message === '')
       text = error.errors.map(describeError).join(', ')
-    else text = error instanceof Error ? error.message || error.name : String(error)
+    else text = error instanceof Error ? error.message || error.name : toError(error).message
     if (!parts.some((part) => part.includes(text))) parts.push(text)
     rest = error instanceof Error ? error.cause : undefined
   }

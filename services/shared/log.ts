@@ -39,9 +39,9 @@ const spellOutErrors = winston.format((info) => {
   return info
 })
 
-const text = winston.format.printf(({ level, message, service, timestamp: _, ...fields }) => {
+const text = winston.format.printf(({ level, message, service, ...fields }) => {
   const rest = Object.entries(fields).map(([key, value]) => {
-    if (value === undefined) return ''
+    if (value === undefined || key === 'timestamp') return ''
     const shown =
       typeof value === 'object' && value !== null && 'message' in value && 'name' in value
         ? String(value.message)

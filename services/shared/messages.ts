@@ -1,0 +1,277 @@
+// What travels over the broker: events in (one decoder for all stores' dialects), verdicts and action jobs out.
+import { v5 as uuid } from 'uuid'
+import { DiscardError, toError } from './errors.ts'
+
+/** One version of one key in one bucket. `versionId` is missing when unknown, unversioned or suspended. */
+export interface ObjectRef {
+  bucket: string
+  /** As the application wrote it; empty only in VersityGW's event of a POST form, which names no key. */
+  key: string
+  versionId?: string | undefined
+  /** Without quotes. */
+  etag?: string | undefined
+  /** What the event said, in bytes; never to be relied on. */
+  size?: number | undefined
+  sequencer?: string | undefined
+}
+
+export type TriggerKind = 'event' | 'manual' | 'verify' | 'sweep' | 'rescan'
+
+export interface ScanJob {
+  object: ObjectRef
+  trigger: { kind: TriggerKind; id?: string | undefined }
+}
+
+/** Prefix of the objects with which deploy, smoke and probes try the pipeline; their verdicts reach no endpoint. */
+export const canaryPrefix = 'avscan-canary/'
+
+const wantedKinds = new Set(['Put', 'Post', 'Copy', 'CompleteMultipartUpload'])
+const triggerKinds = new Set<string>(['manual', 'verify', 'sweep', 'rescan'])
+
+/**
+ * An event of MinIO, Silo, RustFS, Ceph RGW, AWS or VersityGW, or a job of ours
+ * (`{"objects":[{bucket,key,versionId?,etag?,size?}],"trigger":{kind,id}}`), as scan jobs; several records are several jobs.
+ * Events of other kinds (tagging, deletion, tests) are no jobs.
+ * @throws DiscardError when it is none of these.
+ */
+export function decodeJobs(body: Buffer): ScanJob[] {
+  let message: unknown
+  try {
+    message = JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    throw new DiscardError('the message is not JSON', { cause: toError(error) })
+  }
+  if (!isRecord(message)) throw new DiscardError('the message is not a JSON object')
+  if (Array.isArray(message['Records'])) return message['Records'].flatMap(decodeRecord)
+  if (Array.isArray(message['objects'])) return decodeOwn(message['objects'], message['trigger'])
+  if (message['Event'] === 's3:TestEvent') return []
+  throw new DiscardError(
+    'the message is neither a bucket notification (Records) nor a job (objects)',
+  )
+}
+
+function decodeRecord(record: unknown, index: number): ScanJob[] {
+  const at = `Records[${index}]`
+  if (!isRecord(record)) throw new DiscardError(`${at} is not an object`)
+  const name = text(record['eventName'], `${at}.eventName`).replace(/^s3:/, '')
+  const [family, kind] = name.split(':')
+  if (family !== 'ObjectCreated' || kind === undefined || !wantedKinds.has(kind)) return []
+  const s3 = part(record, 's3', at)
+  const object = part(s3, 'object', `${at}.s3`)
+  const bucket = text(part(s3, 'bucket', `${at}.s3`)['name'], `${at}.s3.bucket.name`)
+  const versity = record['eventSource'] === 'aws:s3' && s3['configurationId'] === 'rabbitmq-global'
+  const raw = object['key']
+  if (typeof raw !== 'string' || (raw === '' && !versity))
+    throw new DiscardError(`${at}.s3.object.key is missing`)
+  return [
+    {
+      object: {
+        bucket,
+        // VersityGW alone leaves the key as it is; the others encode it as a form does.
+        key: versity ? raw : formDecode(raw, at),
+        versionId: versionOf(object['versionId']),
+        etag: etagOf(object['eTag']),
+        size: typeof object['size'] === 'number' ? object['size'] : undefined,
+        sequencer: typeof object['sequencer'] === 'string' ? object['sequencer'] : undefined,
+      },
+      trigger: { kind: 'event' },
+    },
+  ]
+}
+
+function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {
+  const kind = isRecord(trigger) && typeof trigger['kind'] === 'string' ? trigger['kind'] : 'manual'
+  const id = isRecord(trigger) && typeof trigger['id'] === 'string' ? trigger['id'] : undefined
+  if (!isTriggerKind(kind)) throw new DiscardError(`trigger.kind "${kind}" is unknown`)
+  return objects.map((object, index) => {
+    if (!isRecord(object)) throw new DiscardError(`objects[${index}] is not an object`)
+    return {
+      object: {
+        bucket: text(object['bucket'], `objects[${index}].bucket`),
+        key: text(object['key'], `objects[${index}].key`),
+        versionId: versionOf(object['versionId']),
+        etag: etagOf(object['etag']),
+        size: typeof object['size'] === 'number' ? object['size'] : undefined,
+      },
+      trigger: { kind, id },
+    }
+  })
+}
+
+function isTriggerKind(kind: string): kind is TriggerKind {
+  return triggerKinds.has(kind)
+}
+
+function formDecode(key: string, at: string): string {
+  try {
+    return decodeURIComponent(key.replaceAll('+', ' '))
+  } catch (error) {
+    throw new DiscardError(`${at}.s3.object.key is not url-encoded`, { cause: error })
+  }
+}
+
+function versionOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' && value !== 'null' ? value : undefined
+}
+
+function etagOf(value: unknown): string | undefined {
+  const etag = typeof value === 'string' ? value.replaceAll('"', '') : ''
+  return etag === '' ? undefined : etag
+}
+
+function part(record: Record<string, unknown>, name: string, at: string): Record<string, unknown> {
+  const value = record[name]
+  if (!isRecord(value)) throw new DiscardError(`${at}.${name} is missing`)
+  return value
+}
+
+function text(value: unknown, at: string): string {
+  if (typeof value !== 'string' || value === '') throw new DiscardError(`${at} is missing`)
+  return value
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+// ---- verdicts ----
+
+export type Verdict = 'CLEAN' | 'INFECTED' | 'SUSPICIOUS' | 'UNSCANNABLE' | 'SKIPPED'
+/** FAILED is no verdict: it tells that there will be none without somebody's help. */
+export type Outcome = Verdict | 'FAILED'
+
+export type ActionType = 'none' | 'tag' | 'delete'
+
+export interface ObjectDetails {
+  bucketName: string
+  objectKey: string
+  versionId?: string | undefined
+  eTag?: string | undefined
+  size?: number | undefined
+  /** ISO 8601, to the second. */
+  lastModified?: string | undefined
+}
+
+export interface EngineReport {
+  name: string
+  engineVersion: string
+  signatureVersion: string
+  status: 'clean' | 'infected' | 'suspicious' | 'unscannable'
+  signature?: string | undefined
+}
+
+/** Verdict message and webhook body: Standard Webhooks around GuardDuty's field names. ≤ 20 kB. */
+export interface VerdictMessage {
+  /** `object.scan.clean`, … */
+  type: string
+  /** ISO 8601. */
+  timestamp: string
+  data: {
+    schemaVersion: '1.0'
+    scanStatus: 'COMPLETED' | 'SKIPPED' | 'FAILED'
+    resourceType: 'S3_OBJECT'
+    s3ObjectDetails: ObjectDetails
+    scanResultDetails: {
+      scanResultStatus: Outcome
+      threats: { name: string }[]
+      /** 100–109 and 199: see the README's table. */
+      statusReasons: number[]
+      detail?: string | undefined
+    }
+    scan?: {
+      id: string
+      engines: EngineReport[]
+      signatureVersion: string
+      signatureSet: 'official' | 'custom' | 'test'
+      startedAt: string
+      durationMs: number
+      bytes: number
+      sha256: string
+      complete: boolean
+    }
+    action: { type: ActionType }
+    attempt: number
+    trigger: TriggerKind
+  }
+}
+
+/** What became of an object: `object.deleted`, `object.action-failed`. */
+export interface ObjectMessage {
+  type: string
+  timestamp: string
+  data: {
+    schemaVersion: '1.0'
+    s3ObjectDetails: ObjectDetails
+    action: { type: ActionType; verdictId: string; detail?: string }
+  }
+}
+
+export type OutMessage = VerdictMessage | ObjectMessage
+
+/** A job of the actions queue: do it to exactly this version. */
+export interface ActionJob {
+  action: 'delete'
+  object: {
+    bucket: string
+    key: string
+    versionId?: string | undefined
+    etag: string
+    lastModified: string
+  }
+  verdictId: string
+  signature: string
+}
+
+/** @throws DiscardError when the body is no action job. */
+export function decodeActionJob(body: Buffer): ActionJob {
+  let job: unknown
+  try {
+    job = JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    throw new DiscardError('the action job is not JSON', { cause: toError(error) })
+  }
+  if (!isRecord(job) || job['action'] !== 'delete')
+    throw new DiscardError('the action job names no action that we know')
+  const object = part(job, 'object', 'job')
+  return {
+    action: 'delete',
+    object: {
+      bucket: text(object['bucket'], 'object.bucket'),
+      key: text(object['key'], 'object.key'),
+      versionId: versionOf(object['versionId']),
+      etag: text(object['etag'], 'object.etag'),
+      lastModified: text(object['lastModified'], 'object.lastModified'),
+    },
+    verdictId: text(job['verdictId'], 'verdictId'),
+    signature: typeof job['signature'] === 'string' ? job['signature'] : '',
+  }
+}
+
+/** @throws DiscardError when the body is no message of the verdicts exchange. */
+export function decodeOutMessage(body: Buffer): OutMessage {
+  let message: unknown
+  try {
+    message = JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    throw new DiscardError('the verdict message is not JSON', { cause: toError(error) })
+  }
+  if (!isRecord(message)) throw new DiscardError('the verdict message is not a JSON object')
+  text(message['type'], 'type')
+  text(message['timestamp'], 'timestamp')
+  const details = part(part(message, 'data', 'message'), 's3ObjectDetails', 'data')
+  text(details['bucketName'], 'data.s3ObjectDetails.bucketName')
+  // The fields that the notifier decides by are checked; the rest is passed on as it is.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  return message as unknown as OutMessage
+}
+
+// Namespace of our ids; any constant does, and it must never change.
+const idNamespace = '5b0f2a7c-9d1e-5c52-8c1e-6a1b7f0d9e43'
+
+/**
+ * The id of a message about an object: the same facts give the same id, so a redelivery, a verify or a sweep repeats it
+ * and receivers can drop it. `parts`: bucket, key, versionId, etag, Last-Modified, what is said, generation.
+ */
+export function messageId(...parts: readonly (string | undefined)[]): string {
+  return uuid(JSON.stringify(parts.map((value) => value ?? null)), idNamespace)
+}

@@ -1,0 +1,340 @@
+// The few calls that we make to an S3-compatible store, over the `minio` package, with its errors in our words.
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { Client } from 'minio'
+import {
+  errorCode,
+  FatalError,
+  ObjectChangedError,
+  ObjectGoneError,
+  StoreUnavailableError,
+  toError,
+} from './errors.ts'
+import type { ObjectRef } from './messages.ts'
+import { tlsProblem, trustedCas } from './trust.ts'
+
+export interface StoreOptions {
+  url: string
+  region: string
+  user: string
+  password: string
+  /** PEM file with a CA to trust besides the public ones; '' for none. */
+  caFile: string
+  /** Longest silence of the store before it answers. */
+  timeoutMs: number
+}
+
+/** What the store says about one version. */
+export interface ObjectFacts {
+  size: number
+  etag: string
+  /** Undefined when the bucket is unversioned or suspended. */
+  versionId: string | undefined
+  lastModified: Date
+  /** How many tags it carries, as far as the answer tells. */
+  tagCount: number
+}
+
+export interface OpenObject extends ObjectFacts {
+  /** The caller reads it to its end or destroys it. */
+  body: IncomingMessage
+}
+
+export interface ObjectVersion {
+  key: string
+  versionId: string | undefined
+  etag: string
+  lastModified: Date
+  size: number
+  deleteMarker: boolean
+}
+
+export type Tags = Record<string, string>
+
+/**
+ * Every call throws ObjectGoneError (no such key or version), ObjectChangedError (412) or StoreUnavailableError
+ * (no connection, 5xx, no answer in time, credentials refused); whatever else the store says rises as it is.
+ */
+export interface ObjectStore {
+  /** Opens that version; without a versionId the current one, and with an etag only if it still has it. */
+  open(object: ObjectRef, signal?: AbortSignal): Promise<OpenObject>
+  head(object: ObjectRef): Promise<ObjectFacts>
+  tags(object: ObjectRef): Promise<Tags>
+  /** Replaces all tags. */
+  setTags(object: ObjectRef, tags: Tags): Promise<void>
+  /** Every version whose key begins with `prefix`, as the store lists them. */
+  versions(bucket: string, prefix: string): AsyncIterable<ObjectVersion>
+  /** Deletes exactly that version; without a versionId the current object, only if it has that etag (where the store honours it). */
+  remove(object: ObjectRef): Promise<void>
+  /** Text of a small object, undefined when there is none. */
+  readText(bucket: string, key: string): Promise<string | undefined>
+  writeText(bucket: string, key: string, text: string): Promise<void>
+  /** Resolves when the store answers for that bucket; @throws FatalError when only a person can mend why it does not. */
+  ping(bucket: string): Promise<void>
+  close(): void
+}
+
+const gone = new Set(['NoSuchKey', 'NoSuchVersion', 'NotFound', 'MethodNotAllowed'])
+// What the store says when it is the store that has the problem, or our credentials: waiting heals it, burning attempts does not.
+const away = new Set([
+  'InternalError',
+  'ServiceUnavailable',
+  'SlowDown',
+  'RequestTimeout',
+  'ServerNotInitialized',
+  'XMinioServerNotInitialized',
+  'XMinioStorageFull',
+  'InvalidAccessKeyId',
+  'SignatureDoesNotMatch',
+  'RequestTimeTooSkewed',
+  'UnknownError',
+])
+const refused = new Set([
+  'InvalidAccessKeyId',
+  'SignatureDoesNotMatch',
+  'AccessDenied',
+  'RequestTimeTooSkewed',
+  'NoSuchBucket',
+  'InvalidAccessKey',
+])
+
+export function createObjectStore(options: StoreOptions): ObjectStore {
+  const url = new URL(options.url)
+  const secure = url.protocol === 'https:'
+  const ca = secure ? trustedCas(options.caFile) : undefined
+  const pool = { keepAlive: true, maxSockets: 256, scheduling: 'lifo' as const }
+  const agent = secure
+    ? new HttpsAgent({ ...pool, ...(ca === undefined ? {} : { ca }) })
+    : new HttpAgent(pool)
+  const request = secure ? httpsRequest : httpRequest
+  const client = new Client({
+    endPoint: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
+    useSSL: secure,
+    region: options.region,
+    accessKey: options.user,
+    secretKey: options.password,
+    pathStyle: true,
+    transportAgent: agent,
+    // Retries are the consumer's business: it counts them and survives a crash.
+    retryOptions: { disableRetry: true },
+    transport: {
+      request: (requestOptions: object, answered: (response: IncomingMessage) => void) => {
+        const sent = request(requestOptions, (response) => {
+          // From here on silence may be our own backpressure; the download has its own clock.
+          sent.setTimeout(0)
+          answered(response)
+        })
+        sent.setTimeout(options.timeoutMs, () =>
+          sent.destroy(
+            new StoreUnavailableError(`the store was silent for ${options.timeoutMs} ms`),
+          ),
+        )
+        return sent
+      },
+    } as never,
+  })
+  const where = `store ${url.host}`
+
+  const translated = async <T>(what: string, call: () => Promise<T>): Promise<T> => {
+    try {
+      return await call()
+    } catch (thrown) {
+      const error = toError(thrown)
+      if (error instanceof StoreUnavailableError) throw error
+      const code = errorCode(error)
+      if (code !== undefined && gone.has(code))
+        throw new ObjectGoneError(`${what}: ${code}`, { cause: error })
+      if (code === 'PreconditionFailed')
+        throw new ObjectChangedError(`${what}: other bytes are there now`, { cause: error })
+      // Network errors carry a code in capitals; an answer that is not S3's carries none.
+      if (
+        code === undefined ||
+        away.has(code) ||
+        /^E[A-Z_]+$|^UND_|^ERR_|^CERT_|^UNABLE_/.test(code) ||
+        tlsProblem(error) !== undefined
+      )
+        throw new StoreUnavailableError(`${where}: ${what}`, { cause: error })
+      throw new Error(`${where}: ${what}`, { cause: error })
+    }
+  }
+
+  return {
+    open: (object, signal) =>
+      translated(`get ${named(object)}`, async () => {
+        signal?.throwIfAborted()
+        const body = await client.makeRequestAsync(
+          { method: 'GET', ...address(object), headers: ifMatch(object) },
+          '',
+          [200],
+        )
+        return { ...factsOf(body, object), body }
+      }),
+    head: (object) =>
+      translated(`head ${named(object)}`, async () => {
+        const answer = await client.makeRequestAsync(
+          { method: 'HEAD', ...address(object), headers: ifMatch(object) },
+          '',
+          [200],
+        )
+        answer.resume()
+        return factsOf(answer, object)
+      }),
+    tags: (object) =>
+      translated(`read the tags of ${named(object)}`, async () => {
+        try {
+          const tags = await client.getObjectTagging(
+            object.bucket,
+            object.key,
+            versionOption(object),
+          )
+          return Object.fromEntries(tags.map(({ Key, Value }) => [String(Key), String(Value)]))
+        } catch (error) {
+          // An object without tags: some stores say so with an error.
+          if (errorCode(error) === 'NoSuchTagSet' || errorCode(error) === 'NoSuchTagSetError')
+            return {}
+          throw error
+        }
+      }),
+    setTags: (object, tags) =>
+      translated(`tag ${named(object)}`, () =>
+        client.setObjectTagging(
+          object.bucket,
+          object.key,
+          tags,
+          versionOption(object) as { versionId: string },
+        ),
+      ),
+    async *versions(bucket, prefix) {
+      const list = client.listObjects(bucket, prefix, true, { IncludeVersion: true })
+      const entries = list[Symbol.asyncIterator]()
+      try {
+        for (;;) {
+          const next = await translated(
+            `list the versions of ${bucket}/${prefix}`,
+            () => entries.next() as Promise<IteratorResult<ListedVersion>>,
+          )
+          if (next.done === true) return
+          const { name, versionId, etag, lastModified, size, isDeleteMarker } = next.value
+          if (name === undefined) continue
+          const version = String(versionId ?? '')
+          yield {
+            key: name,
+            versionId: version === '' || version === 'null' ? undefined : version,
+            etag: String(etag ?? '').replaceAll('"', ''),
+            lastModified: new Date(lastModified ?? 0),
+            size: Number(size ?? 0),
+            deleteMarker: isDeleteMarker === true || isDeleteMarker === 'true',
+          }
+        }
+      } finally {
+        list.destroy()
+      }
+    },
+    remove: (object) =>
+      translated(`delete ${named(object)}`, async () => {
+        const answer = await client.makeRequestAsync(
+          { method: 'DELETE', ...address(object), headers: ifMatch(object) },
+          '',
+          [200, 204],
+        )
+        answer.resume()
+      }),
+    readText: async (bucket, key) => {
+      try {
+        return await translated(`get ${bucket}/${key}`, async () => {
+          const body = await client.makeRequestAsync(
+            { method: 'GET', bucketName: bucket, objectName: key },
+            '',
+            [200],
+          )
+          const chunks: Buffer[] = []
+          for await (const chunk of body) chunks.push(chunk as Buffer)
+          return Buffer.concat(chunks).toString('utf8')
+        })
+      } catch (error) {
+        if (error instanceof ObjectGoneError) return undefined
+        throw error
+      }
+    },
+    writeText: (bucket, key, text) =>
+      translated(`put ${bucket}/${key}`, async () => {
+        await client.putObject(bucket, key, Buffer.from(text), undefined, {
+          'content-type': 'application/json',
+        })
+      }),
+    ping: async (bucket) => {
+      try {
+        await translated(`reach the bucket ${bucket}`, async () => {
+          const answer = await client.makeRequestAsync(
+            { method: 'GET', bucketName: bucket, query: 'max-keys=1&versions' },
+            '',
+            [200],
+          )
+          answer.resume()
+        })
+      } catch (thrown) {
+        const error = toError(thrown)
+        const tls = tlsProblem(error)
+        if (tls !== undefined)
+          throw new FatalError(`${where}: ${tls}`, 'TLS is never switched off', { cause: error })
+        const code = errorCode(error)
+        if (code !== undefined && refused.has(code)) {
+          const hint =
+            code === 'NoSuchBucket'
+              ? `run \`init object-store\`, or correct MINIO_BUCKET_NAME`
+              : `the access key "${options.user}" or its policy differs from what \`init object-store\` made`
+          throw new FatalError(`${where}: reach the bucket "${bucket}": ${code}`, hint, {
+            cause: error,
+          })
+        }
+        throw error
+      }
+    },
+    close: () => agent.destroy(),
+  }
+}
+
+const address = ({ bucket, key, versionId }: ObjectRef) => ({
+  bucketName: bucket,
+  objectName: key,
+  query: versionId === undefined ? '' : `versionId=${encodeURIComponent(versionId)}`,
+})
+const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
+  versionId === undefined && etag !== undefined ? { 'if-match': `"${etag}"` } : {}
+const named = ({ bucket, key, versionId }: ObjectRef) =>
+  `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
+const versionOption = ({ versionId }: ObjectRef) => (versionId === undefined ? {} : { versionId })
+
+interface ListedVersion {
+  name?: string
+  versionId?: unknown
+  etag?: unknown
+  lastModified?: Date | string
+  size?: number
+  isDeleteMarker?: unknown
+}
+
+function factsOf(answer: IncomingMessage, { bucket, key }: ObjectRef): ObjectFacts {
+  const { headers } = answer
+  const header = (name: string) => {
+    const value = headers[name]
+    return typeof value === 'string' ? value : undefined
+  }
+  const size = Number(header('content-length') ?? Number.NaN)
+  const lastModified = new Date(header('last-modified') ?? Number.NaN)
+  if (!Number.isSafeInteger(size) || Number.isNaN(lastModified.getTime())) {
+    answer.destroy()
+    throw new StoreUnavailableError(
+      `the answer for ${bucket}/${key} lacks Content-Length or Last-Modified`,
+    )
+  }
+  const version = header('x-amz-version-id')
+  return {
+    size,
+    etag: (header('etag') ?? '').replaceAll('"', ''),
+    versionId: version === undefined || version === 'null' ? undefined : version,
+    lastModified,
+    tagCount: Number(header('x-amz-tagging-count') ?? 0) || 0,
+  }
+}
