@@ -1,0 +1,120 @@
+// The seam between the scan path and whatever judges bytes: what an engine is asked, what it may answer,
+// and the canary every engine has to pass before its answers count.
+import { EngineUnavailableError } from '../../shared/errors.ts'
+import { eicar } from '../../shared/test-signatures.ts'
+
+export type Finding =
+  | { status: 'clean' }
+  | { status: 'infected'; signature: string }
+  | { status: 'suspicious'; signature: string }
+  | { status: 'unscannable'; reason: number; detail: string }
+
+export interface EngineInfo {
+  engineVersion: string
+  /** `0` when the engine has no official set: then it has no number */
+  signatureVersion: string
+  /** ISO 8601 */
+  signatureDate?: string
+  signatureSet: 'official' | 'custom' | 'test'
+}
+
+/** One object's bytes on their way through one engine. Push style: await each promise before the next call. */
+export interface ScanStream {
+  /** Takes the next bytes and keeps a reference to them (never reuse the buffer); rejects when the scan has failed. */
+  write(chunk: Buffer): Promise<void>
+  /** All bytes are written: the finding. Rejects unless exactly `size` bytes went in and the engine answered for all of them. */
+  end(): Promise<Finding>
+  /** Gives up; the engine never sees a complete object. Idempotent; after `end` has resolved it does nothing. */
+  abort(error: Error): void
+}
+
+export interface Engine {
+  readonly name: string
+  /** Starts one scan of exactly `size` bytes, waiting for a free place; throws EngineUnavailableError when no byte can have reached the engine. */
+  open(size: number, signal: AbortSignal): Promise<ScanStream>
+  /** EICAR is found, a clean file is clean, and what the engine says it is; throws EngineUnavailableError with a plain reason. */
+  probe(signal: AbortSignal): Promise<EngineInfo>
+  /** of the last good probe or look */
+  readonly info: EngineInfo | undefined
+  /** Cuts what is running. */
+  close(): Promise<void>
+}
+
+/** Reason codes of UNSCANNABLE that an engine can give. */
+export const reasons = {
+  tooLarge: 101,
+  tooManyFiles: 102,
+  tooDeep: 103,
+  encryptedArchive: 107,
+  encryptedDocument: 108,
+  encryptedPdf: 109,
+  otherLimit: 199,
+} as const
+
+/**
+ * What a signature name of ClamAV means: its names for "gave up" and "could not look inside" are no
+ * infection and not clean either; anything else it found is one.
+ */
+export function findingOf(signature: string): Finding {
+  const limit = /^Heuristics\.Limits\.Exceeded(?:\.(.*))?$/.exec(signature)
+  if (limit) return { status: 'unscannable', reason: limitReason(limit[1]), detail: signature }
+  const encrypted = /^Heuristics\.Encrypted(?:\.(.*))?$/.exec(signature)
+  if (encrypted)
+    return { status: 'unscannable', reason: encryptionReason(encrypted[1]), detail: signature }
+  return { status: 'infected', signature }
+}
+
+function limitReason(limit = ''): number {
+  if (limit === 'MaxFileSize' || limit === 'MaxScanSize') return reasons.tooLarge
+  if (limit === 'MaxFiles') return reasons.tooManyFiles
+  if (limit === 'MaxRecursion') return reasons.tooDeep
+  return reasons.otherLimit
+}
+
+function encryptionReason(kind = ''): number {
+  if (kind.startsWith('PDF')) return reasons.encryptedPdf
+  if (kind.startsWith('Doc') || kind.startsWith('OLE2')) return reasons.encryptedDocument
+  return reasons.encryptedArchive
+}
+
+/** A stream for an object over our own limit: the engine is not asked at all. */
+export function tooLarge(size: number, maxBytes: number): ScanStream {
+  const finding: Finding = {
+    status: 'unscannable',
+    reason: reasons.tooLarge,
+    detail: `${size} bytes, more than the limit of ${maxBytes}`,
+  }
+  return {
+    write: () => Promise.resolve(),
+    end: () => Promise.resolve(finding),
+    abort: () => undefined,
+  }
+}
+
+/** The canary that must stay clean. */
+export const harmless = Buffer.from('bucket-av-scanner canary: this text is harmless\n')
+
+/**
+ * Passes when `scan` finds EICAR and leaves a harmless text alone. A daemon that loaded a wrong set
+ * answers PING and calls everything clean; one that finds everything would have every object deleted.
+ */
+export async function runCanary(
+  name: string,
+  scan: (bytes: Buffer) => Promise<Finding>,
+): Promise<void> {
+  const bad = await scan(eicar())
+  if (bad.status !== 'infected')
+    throw new EngineUnavailableError(
+      `${name} calls the EICAR test file ${bad.status}: its signatures are missing or the wrong ones`,
+    )
+  const good = await scan(harmless)
+  if (good.status !== 'clean')
+    throw new EngineUnavailableError(
+      `${name} calls a harmless text ${describeFinding(good)}: its answers cannot be used`,
+    )
+}
+
+function describeFinding(finding: Finding): string {
+  if (finding.status === 'clean') return 'clean'
+  return `${finding.status} (${finding.status === 'unscannable' ? finding.detail : finding.signature})`
+}
