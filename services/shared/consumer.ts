@@ -28,6 +28,8 @@ export interface Delivery {
   headers: Record<string, unknown>
   /** Aborted when shutdown has waited long enough or the channel is gone. */
   signal: AbortSignal
+  /** What the message is about, for the log; the handler knows after it has decoded it. */
+  about?: string
 }
 
 export interface Lane {
@@ -242,7 +244,7 @@ class LaneRunner {
   ): Promise<void> {
     if (failure === undefined) return
     if (failure instanceof DiscardError) {
-      this.#log.warn('message discarded', { error: failure })
+      this.#log.warn('message discarded', { about: delivery.about, error: failure })
       await this.#dead(delivery, message, failure)
     } else if (failure instanceof OutageError) {
       await this.#pause(failure)
@@ -259,6 +261,7 @@ class LaneRunner {
           this.#delaysMs.at(-1) ??
           delayMs
         this.#log.warn('attempt failed, will try again', {
+          about: delivery.about,
           attempt: delivery.attempt,
           delayMs: step,
           error: failure,
@@ -269,7 +272,11 @@ class LaneRunner {
   }
 
   async #giveUp(delivery: Delivery, failure: Error): Promise<void> {
-    this.#log.error('given up', { attempts: delivery.attempt, error: failure })
+    this.#log.error('given up', {
+      about: delivery.about,
+      attempts: delivery.attempt,
+      error: failure,
+    })
     try {
       await this.#lane.giveUp?.(delivery, failure)
     } catch (error) {

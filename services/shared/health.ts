@@ -12,6 +12,8 @@ export interface HealthOptions {
   /** Facts for people, shown by /readyz. */
   facts?(): Record<string, unknown>
   registry: Registry
+  /** Called before /metrics answers, for gauges that are looked up. */
+  collect?(): void
 }
 
 export interface Health {
@@ -31,7 +33,8 @@ export async function startHealth(
     }
     if (request.method !== 'GET' && request.method !== 'HEAD')
       return answer(405, '{"error":"GET only"}')
-    switch (request.url?.split('?')[0]) {
+    const [path = ''] = (request.url ?? '').split('?')
+    switch (path) {
       case '/healthz':
         return answer(200, '{"status":"ok"}')
       case '/readyz': {
@@ -43,6 +46,7 @@ export async function startHealth(
         )
       }
       case '/metrics':
+        options.collect?.()
         options.registry.metrics().then(
           (text) => answer(200, text, options.registry.contentType),
           (error: unknown) => answer(500, JSON.stringify({ error: describeError(error) })),

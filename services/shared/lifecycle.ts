@@ -12,7 +12,7 @@ export interface Service {
   /** Aborted at the first SIGTERM or SIGINT. */
   signal: AbortSignal
   /** Runs at the end, last in first out. */
-  defer(release: () => unknown): void
+  defer: (release: () => unknown) => void
 }
 
 export const version = (

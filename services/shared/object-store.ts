@@ -1,6 +1,8 @@
 // The few calls that we make to an S3-compatible store, over the `minio` package, with its errors in our words.
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { text } from 'node:stream/consumers'
+import { XMLParser } from 'fast-xml-parser'
 import { Client } from 'minio'
 import {
   errorCode,
@@ -49,6 +51,17 @@ export interface ObjectVersion {
   deleteMarker: boolean
 }
 
+/** What `init object-store` found out about a bucket and left in the records bucket for the workers. */
+export interface BucketProbe {
+  versioned: boolean
+  /** Whether DELETE with an If-Match that does not hold is refused. */
+  deleteIfMatch: boolean
+}
+
+export function bucketProbeKey(bucket: string): string {
+  return `buckets/${bucket}.json`
+}
+
 export type Tags = Record<string, string>
 
 /**
@@ -68,7 +81,7 @@ export interface ObjectStore {
   remove(object: ObjectRef): Promise<void>
   /** Text of a small object, undefined when there is none. */
   readText(bucket: string, key: string): Promise<string | undefined>
-  writeText(bucket: string, key: string, text: string): Promise<void>
+  writeText(bucket: string, key: string, content: string): Promise<void>
   /** Resolves when the store answers for that bucket; @throws FatalError when only a person can mend why it does not. */
   ping(bucket: string): Promise<void>
   close(): void
@@ -182,13 +195,14 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       }),
     tags: (object) =>
       translated(`read the tags of ${named(object)}`, async () => {
+        const query = `tagging${object.versionId === undefined ? '' : `&versionId=${encodeURIComponent(object.versionId)}`}`
         try {
-          const tags = await client.getObjectTagging(
-            object.bucket,
-            object.key,
-            versionOption(object),
+          const answer = await client.makeRequestAsync(
+            { method: 'GET', ...address(object), query },
+            '',
+            [200],
           )
-          return Object.fromEntries(tags.map(({ Key, Value }) => [String(Key), String(Value)]))
+          return parseTags(await text(answer))
         } catch (error) {
           // An object without tags: some stores say so with an error.
           if (errorCode(error) === 'NoSuchTagSet' || errorCode(error) === 'NoSuchTagSetError')
@@ -206,29 +220,26 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         ),
       ),
     async *versions(bucket, prefix) {
-      const list = client.listObjects(bucket, prefix, true, { IncludeVersion: true })
-      const entries = list[Symbol.asyncIterator]()
-      try {
-        for (;;) {
-          const next = await translated(
-            `list the versions of ${bucket}/${prefix}`,
-            () => entries.next() as Promise<IteratorResult<ListedVersion>>,
-          )
-          if (next.done === true) return
-          const { name, versionId, etag, lastModified, size, isDeleteMarker } = next.value
-          if (name === undefined) continue
-          const version = String(versionId ?? '')
-          yield {
-            key: name,
-            versionId: version === '' || version === 'null' ? undefined : version,
-            etag: String(etag ?? '').replaceAll('"', ''),
-            lastModified: new Date(lastModified ?? 0),
-            size: Number(size ?? 0),
-            deleteMarker: isDeleteMarker === true || isDeleteMarker === 'true',
-          }
-        }
-      } finally {
-        list.destroy()
+      for (
+        let marker: VersionMarker | undefined = { key: '', versionId: '' };
+        marker !== undefined;
+      ) {
+        const query: string = versionsQuery(prefix, marker)
+        const page: VersionPage = await translated(
+          `list the versions of ${bucket}/${prefix}`,
+          async () =>
+            parseVersions(
+              await text(
+                await client.makeRequestAsync(
+                  { method: 'GET', bucketName: bucket, query },
+                  '',
+                  [200],
+                ),
+              ),
+            ),
+        )
+        yield* page.versions
+        marker = page.next
       }
     },
     remove: (object) =>
@@ -243,23 +254,22 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     readText: async (bucket, key) => {
       try {
         return await translated(`get ${bucket}/${key}`, async () => {
-          const body = await client.makeRequestAsync(
-            { method: 'GET', bucketName: bucket, objectName: key },
-            '',
-            [200],
+          return text(
+            await client.makeRequestAsync(
+              { method: 'GET', bucketName: bucket, objectName: key },
+              '',
+              [200],
+            ),
           )
-          const chunks: Buffer[] = []
-          for await (const chunk of body) chunks.push(chunk as Buffer)
-          return Buffer.concat(chunks).toString('utf8')
         })
       } catch (error) {
         if (error instanceof ObjectGoneError) return undefined
         throw error
       }
     },
-    writeText: (bucket, key, text) =>
+    writeText: (bucket, key, content) =>
       translated(`put ${bucket}/${key}`, async () => {
-        await client.putObject(bucket, key, Buffer.from(text), undefined, {
+        await client.putObject(bucket, key, Buffer.from(content), undefined, {
           'content-type': 'application/json',
         })
       }),
@@ -306,13 +316,86 @@ const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
 const versionOption = ({ versionId }: ObjectRef) => (versionId === undefined ? {} : { versionId })
 
+// The minio package reads a tag value or key of digits as a number, and "007" must stay "007".
+const xml = new XMLParser({
+  parseTagValue: false,
+  trimValues: false,
+  isArray: (name) => ['Tag', 'Version', 'DeleteMarker'].includes(name),
+})
+
+function parseTags(body: string): Tags {
+  const document = xml.parse(body) as {
+    Tagging?: { TagSet?: { Tag?: { Key: string; Value: string }[] } }
+  }
+  return Object.fromEntries(
+    (document.Tagging?.TagSet?.Tag ?? []).map(({ Key, Value }) => [Key, Value]),
+  )
+}
+
+interface VersionMarker {
+  key: string
+  versionId: string
+}
+interface VersionPage {
+  versions: ObjectVersion[]
+  next: VersionMarker | undefined
+}
 interface ListedVersion {
-  name?: string
-  versionId?: unknown
-  etag?: unknown
-  lastModified?: Date | string
-  size?: number
-  isDeleteMarker?: unknown
+  Key: string
+  VersionId?: string
+  ETag?: string
+  LastModified?: string
+  Size?: string
+}
+
+function versionsQuery(prefix: string, marker: VersionMarker): string {
+  const parts = [
+    'versions',
+    'encoding-type=url',
+    'max-keys=1000',
+    `prefix=${encodeURIComponent(prefix)}`,
+  ]
+  if (marker.key !== '') parts.push(`key-marker=${encodeURIComponent(marker.key)}`)
+  if (marker.versionId !== '')
+    parts.push(`version-id-marker=${encodeURIComponent(marker.versionId)}`)
+  return parts.join('&')
+}
+
+function parseVersions(body: string): VersionPage {
+  const { ListVersionsResult: result } = xml.parse(body) as {
+    ListVersionsResult: {
+      EncodingType?: string
+      IsTruncated?: string
+      NextKeyMarker?: string
+      NextVersionIdMarker?: string
+      Version?: ListedVersion[]
+      DeleteMarker?: ListedVersion[]
+    }
+  }
+  // VersityGW ignores encoding-type and says so by leaving EncodingType out.
+  const decode = (key: string) =>
+    result.EncodingType === 'url' ? decodeURIComponent(key.replaceAll('+', ' ')) : key
+  const version = (deleteMarker: boolean) => (one: ListedVersion) => ({
+    key: decode(one.Key),
+    versionId:
+      one.VersionId === undefined || one.VersionId === '' || one.VersionId === 'null'
+        ? undefined
+        : one.VersionId,
+    etag: (one.ETag ?? '').replaceAll(/"|&#34;|&quot;/g, ''),
+    lastModified: new Date(one.LastModified ?? 0),
+    size: Number(one.Size ?? 0),
+    deleteMarker,
+  })
+  return {
+    versions: [
+      ...(result.Version ?? []).map(version(false)),
+      ...(result.DeleteMarker ?? []).map(version(true)),
+    ],
+    next:
+      result.IsTruncated === 'true'
+        ? { key: decode(result.NextKeyMarker ?? ''), versionId: result.NextVersionIdMarker ?? '' }
+        : undefined,
+  }
 }
 
 function factsOf(answer: IncomingMessage, { bucket, key }: ObjectRef): ObjectFacts {

@@ -1,0 +1,116 @@
+// One action job: delete exactly the version that was judged. Idempotent; "already gone" is done.
+import { publishDone, type Outbox } from './outbox.ts'
+import type { Metrics } from './metrics.ts'
+import { FatalError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
+import { decodeActionJob, type ActionJob } from '../shared/messages.ts'
+import { bucketProbeKey, type BucketProbe, type ObjectStore } from '../shared/object-store.ts'
+
+export interface UnversionedDependencies {
+  store: ObjectStore
+  recordsBucket: string
+  deleteUnversioned: 'refuse' | 'accept-race'
+}
+
+export interface ActionDependencies extends UnversionedDependencies {
+  outbox: Outbox
+  metrics: Metrics
+  log: Log
+}
+
+export interface ActionMessage {
+  body: Buffer
+  about?: string
+}
+
+/** Carries out one action job and tells that it is done. */
+export async function actOnMessage(
+  message: ActionMessage,
+  deps: ActionDependencies,
+): Promise<void> {
+  const job = decodeActionJob(message.body)
+  const { bucket, key, versionId } = job.object
+  message.about = `${bucket}/${key}`
+  const outcome = await remove(job, deps)
+  await publishDone(deps.outbox, job, 'deleted', outcome === 'done' ? undefined : outcome)
+  deps.metrics.actions.inc({ action: job.action, outcome })
+  deps.log.info('infected object deleted', {
+    bucket,
+    key,
+    versionId,
+    signature: job.signature,
+    outcome,
+  })
+}
+
+/** The last words about an action that is given up; the tag stays `infected`. */
+export async function giveUpAction(
+  message: ActionMessage,
+  failure: Error,
+  deps: ActionDependencies,
+): Promise<void> {
+  const job = decodeActionJob(message.body)
+  await publishDone(deps.outbox, job, 'action-failed', failure.message)
+  deps.metrics.actions.inc({ action: job.action, outcome: 'failed' })
+}
+
+/**
+ * Refuses to start where a deletion could hit newer bytes than those that were judged.
+ * @throws FatalError with the three ways out.
+ */
+export async function refuseRacyDeletes(
+  buckets: readonly string[],
+  deletes: boolean,
+  deps: UnversionedDependencies,
+): Promise<void> {
+  if (!deletes || deps.deleteUnversioned === 'accept-race') return
+  for (const bucket of buckets) {
+    const probed = await readProbe(bucket, deps)
+    if (probed !== undefined && !probed.versioned && !probed.deleteIfMatch) throw racyDelete(bucket)
+  }
+}
+
+/** What `init object-store` found out about a bucket; unknown counts as unsafe. */
+async function readProbe(
+  bucket: string,
+  deps: UnversionedDependencies,
+): Promise<BucketProbe | undefined> {
+  const text = await deps.store.readText(deps.recordsBucket, bucketProbeKey(bucket))
+  return text === undefined ? undefined : (JSON.parse(text) as BucketProbe)
+}
+
+async function mayDeleteUnversioned(
+  bucket: string,
+  deps: UnversionedDependencies,
+): Promise<boolean> {
+  if (deps.deleteUnversioned === 'accept-race') return true
+  return (await readProbe(bucket, deps))?.deleteIfMatch === true
+}
+
+function racyDelete(bucket: string): FatalError {
+  return new FatalError(
+    `the bucket "${bucket}" is unversioned and its store deletes whatever is there, so a newer, clean object could be deleted`,
+    'turn versioning on, or only tag (DELETE_FILE=false), or accept the race (DELETE_UNVERSIONED=accept-race); then run `init object-store`',
+  )
+}
+
+async function remove(
+  job: ActionJob,
+  deps: ActionDependencies,
+): Promise<'done' | 'already gone' | 'overwritten'> {
+  const { store } = deps
+  const { bucket, key, versionId, etag } = job.object
+  if (versionId === undefined && !(await mayDeleteUnversioned(bucket, deps)))
+    throw racyDelete(bucket)
+  try {
+    // The store answers 204 for a version that never was: look first, so that "deleted" is true.
+    const present = await store.head({ bucket, key, versionId })
+    if (present.etag !== etag) return 'overwritten'
+    await store.remove({ bucket, key, versionId, etag })
+    return 'done'
+  } catch (error) {
+    if (error instanceof ObjectGoneError) return 'already gone'
+    if (error instanceof ObjectChangedError) return 'overwritten'
+    throw error
+  }
+}

@@ -1,0 +1,120 @@
+// Downloads one version into a temporary file and has every engine judge it while it arrives.
+import { createHash } from 'node:crypto'
+import { toError } from '../shared/errors.ts'
+import type { OpenObject } from '../shared/object-store.ts'
+import type { Engine, Finding } from './engines/engine.ts'
+import { TempFile } from './temp-file.ts'
+
+export interface Judgement {
+  sha256: string
+  bytes: number
+  findings: { engine: Engine; finding: Finding }[]
+}
+
+const gatherBytes = 256 * 1024
+
+/**
+ * Reads `object` to its end. A finding only ever comes from one complete attempt: the bytes received equal the announced
+ * size, and the engine answered for all of them.
+ * @throws NoSpaceError, EngineUnavailableError (no byte of it had been sent), or any error for a counted attempt.
+ */
+export async function judge(
+  object: OpenObject,
+  engines: readonly Engine[],
+  folder: string,
+  signal: AbortSignal,
+): Promise<Judgement> {
+  const stop = new AbortController()
+  const abort = () => {
+    const reason = toError(signal.reason)
+    stop.abort(reason)
+    object.body.destroy(reason)
+  }
+  let file: TempFile | undefined
+  try {
+    signal.throwIfAborted()
+    file = await TempFile.create(folder)
+    signal.addEventListener('abort', abort, { once: true })
+    const temp = file
+    const guard = async <T>(work: Promise<T>): Promise<T> => {
+      try {
+        return await work
+      } catch (thrown) {
+        // The first failure ends all: the download, and every other engine's scan.
+        const error = toError(thrown)
+        temp.fail(error)
+        stop.abort(error)
+        object.body.destroy(error)
+        throw error
+      }
+    }
+    const work = [
+      guard(receive(object, temp)),
+      ...engines.map((engine) => guard(feed(engine, temp, object.size, stop.signal))),
+    ] as const
+    const settled = await Promise.allSettled(work)
+    if (stop.signal.aborted) throw stop.signal.reason
+    const [sha256, ...findings] = settled.map((one) =>
+      one.status === 'fulfilled' ? one.value : undefined,
+    )
+    return {
+      sha256: sha256 as string,
+      bytes: object.size,
+      findings: engines.map((engine, index) => ({ engine, finding: findings[index] as Finding })),
+    }
+  } finally {
+    signal.removeEventListener('abort', abort)
+    object.body.destroy()
+    await file?.remove()
+  }
+}
+
+async function receive(object: OpenObject, file: TempFile): Promise<string> {
+  const hash = createHash('sha256')
+  let received = 0
+  let pending: Buffer[] = []
+  let pendingBytes = 0
+  const flush = async () => {
+    const [first] = pending
+    const chunk = pending.length === 1 && first !== undefined ? first : Buffer.concat(pending)
+    pending = []
+    pendingBytes = 0
+    hash.update(chunk)
+    await file.append(chunk)
+  }
+  try {
+    for await (const chunk of object.body as AsyncIterable<Buffer>) {
+      received += chunk.length
+      if (received > object.size) break
+      pending.push(chunk)
+      pendingBytes += chunk.length
+      if (pendingBytes >= gatherBytes) await flush()
+    }
+  } catch (error) {
+    if (object.body.errored !== error) throw error
+    throw new Error(`the download broke off after ${received} of ${object.size} bytes`, {
+      cause: error,
+    })
+  }
+  if (received !== object.size)
+    throw new Error(`the store sent ${received} bytes and had announced ${object.size}`)
+  if (pendingBytes > 0) await flush()
+  file.end()
+  return hash.digest('hex')
+}
+
+async function feed(
+  engine: Engine,
+  file: TempFile,
+  size: number,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const stream = await engine.open(size, signal)
+  try {
+    for await (const chunk of file.chunks()) await stream.write(chunk)
+    return await stream.end()
+  } catch (error) {
+    stream.abort(toError(error))
+    throw error
+  }
+}

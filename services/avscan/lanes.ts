@@ -1,0 +1,51 @@
+// The worker's lanes: live and bulk scan jobs, and actions; what handles each, and what tells that an outage is over.
+import { actOnMessage, giveUpAction, type ActionDependencies } from './actions.ts'
+import type { EngineInfo } from './engines/engine.ts'
+import { giveUpMessage, scanMessage, type ScanDependencies } from './scan.ts'
+import type { Config } from '../shared/config-schema.ts'
+import type { Delivery, Lane } from '../shared/consumer.ts'
+import { NoSpaceError } from '../shared/errors.ts'
+import { actionsQueue, bulkQueue, jobRetryDelaysMs } from '../shared/topology.ts'
+
+export interface Probes {
+  store(): Promise<unknown>
+  engines(): Promise<EngineInfo[]>
+}
+
+/** Room in the scan folder without which no object is worth trying. */
+const leastRoomBytes = 1024 * 1024
+const actionsAtATime = 4
+
+export function createLanes(
+  config: Config,
+  scanning: ScanDependencies,
+  acting: ActionDependencies,
+  probes: Probes,
+): Lane[] {
+  const scanLane = {
+    retryDelaysMs: jobRetryDelaysMs,
+    handle: (delivery: Delivery) => scanMessage(delivery, scanning),
+    giveUp: (delivery: Delivery, error: Error) => giveUpMessage(delivery, error, scanning),
+    probe: async (error: Error) => {
+      await probes.store()
+      await scanning.folder.checkRoom(
+        error instanceof NoSpaceError ? Math.max(error.needBytes, leastRoomBytes) : leastRoomBytes,
+      )
+      await probes.engines()
+    },
+  }
+  return [
+    { ...scanLane, queue: config.broker.queue, prefetch: config.scan.concurrency },
+    { ...scanLane, queue: bulkQueue(config), prefetch: 1 },
+    {
+      queue: actionsQueue(config),
+      prefetch: actionsAtATime,
+      retryDelaysMs: jobRetryDelaysMs,
+      handle: (delivery) => actOnMessage(delivery, acting),
+      giveUp: (delivery, error) => giveUpAction(delivery, error, acting),
+      probe: async () => {
+        await probes.store()
+      },
+    },
+  ]
+}

@@ -1,0 +1,56 @@
+// avscan: takes scan and action jobs from the broker, judges objects, marks them, tells the verdicts. Wiring only.
+import { refuseRacyDeletes } from './actions.ts'
+import { createEngines } from './engines/create.ts'
+import { createLanes } from './lanes.ts'
+import { createMarks } from './marks.ts'
+import { createMetrics } from './metrics.ts'
+import { Gate, openScanFolder } from './scan-folder.ts'
+import { createWorkerHealth } from './worker-health.ts'
+import { connectPublisher } from '../shared/broker.ts'
+import { GiB, maxObjectBytes } from '../shared/config-schema.ts'
+import { startConsumer } from '../shared/consumer.ts'
+import { runService } from '../shared/lifecycle.ts'
+import { createObjectStore } from '../shared/object-store.ts'
+import { waitUntilReady } from '../shared/retry.ts'
+import { actionsQueue } from '../shared/topology.ts'
+
+const required = ['store.user', 'store.password', 'broker.user', 'broker.password', 'proof.key']
+
+await runService('avscan', { required }, async ({ config, log, signal, defer }) => {
+  const { buckets } = config.store
+  const metrics = createMetrics()
+  const engines = createEngines(config, log)
+  defer(() => Promise.all(engines.map((engine) => engine.close())))
+  const health = createWorkerHealth(engines, metrics)
+  const server = await health.listen(config, log)
+  defer(() => server.close())
+  const folder = await openScanFolder(config.scan.folder, config.limits.volumeGb * GiB)
+  defer(() => folder.close())
+  const store = createObjectStore({ ...config.store, caFile: config.tls.ca })
+  defer(() => store.close())
+
+  const probes = {
+    store: () => Promise.all(buckets.map((bucket) => store.ping(bucket))),
+    engines: async () =>
+      health.enginesProbed(await Promise.all(engines.map((engine) => engine.probe(signal)))),
+  }
+  const { waiting } = health
+  await waitUntilReady('the object store', probes.store, { log, signal, waiting })
+  const { deleteUnversioned } = config.actions
+  const unversioned = { store, recordsBucket: config.records.bucket, deleteUnversioned }
+  await refuseRacyDeletes(buckets, config.actions.delete, unversioned)
+  await waitUntilReady('the engine', probes.engines, { log, signal, waiting })
+  const publisher = await connectPublisher(config, log, signal)
+  defer(() => publisher.close())
+
+  const outbox = { publisher, scanQueue: config.broker.queue, actionsQueue: actionsQueue(config) }
+  const policy = { tags: config.tags.enabled, delete: config.actions.delete }
+  const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
+  const marks = createMarks(store, config)
+  const scanning = { store, engines, folder, marks, outbox, metrics, log, ...limits }
+  const lanes = createLanes(config, scanning, { ...unversioned, outbox, metrics, log }, probes)
+  const consumer = await startConsumer(config, lanes, publisher, log, signal)
+  defer(() => consumer.stop(config.shutdown.timeoutMs))
+  health.consuming(consumer, publisher, folder)
+  log.info('ready', { buckets, maxObjectBytes: limits.maxObjectBytes })
+})

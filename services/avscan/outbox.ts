@@ -1,0 +1,192 @@
+// What a worker tells others: verdicts, action jobs, further scan jobs, and what became of an object. All confirmed, with ids that
+// the same facts repeat.
+import type { Publisher } from '../shared/broker.ts'
+import {
+  messageId,
+  type ActionJob,
+  type ActionType,
+  type ObjectDetails,
+  type ObjectMessage,
+  type ObjectRef,
+  type Outcome,
+  type ScanJob,
+  type VerdictMessage,
+} from '../shared/messages.ts'
+import { names } from '../shared/topology.ts'
+import type { Marked } from './marks.ts'
+
+export interface Outbox {
+  publisher: Publisher
+  scanQueue: string
+  actionsQueue: string
+}
+
+export interface Report {
+  outcome: Outcome
+  threats?: readonly string[]
+  reasons?: readonly number[]
+  detail?: string | undefined
+  scan?: VerdictMessage['data']['scan']
+  action?: ActionType
+  attempt: number
+  trigger: ScanJob['trigger']
+}
+
+const statuses: Record<Outcome, VerdictMessage['data']['scanStatus']> = {
+  CLEAN: 'COMPLETED',
+  INFECTED: 'COMPLETED',
+  SUSPICIOUS: 'COMPLETED',
+  UNSCANNABLE: 'COMPLETED',
+  SKIPPED: 'SKIPPED',
+  FAILED: 'FAILED',
+}
+
+/** Publishes `verdict.<outcome>.<bucket>`; returns the verdict's id. */
+export async function publishVerdict(
+  outbox: Outbox,
+  marked: Marked,
+  report: Report,
+): Promise<string> {
+  const { outcome, trigger } = report
+  const generation = trigger.kind === 'rescan' ? trigger.id : undefined
+  const id = idOf(marked, outcome, generation)
+  const message: VerdictMessage = {
+    type: `object.scan.${outcome.toLowerCase()}`,
+    timestamp: new Date().toISOString(),
+    data: {
+      schemaVersion: '1.0',
+      scanStatus: statuses[outcome],
+      resourceType: 'S3_OBJECT',
+      s3ObjectDetails: detailsOf(marked),
+      scanResultDetails: {
+        scanResultStatus: outcome,
+        threats: (report.threats ?? []).slice(0, 20).map((name) => ({ name: name.slice(0, 500) })),
+        statusReasons: [...(report.reasons ?? [])],
+        detail: report.detail?.slice(0, 2000),
+      },
+      ...(report.scan === undefined ? {} : { scan: report.scan }),
+      action: { type: report.action ?? 'none' },
+      attempt: report.attempt,
+      trigger: trigger.kind,
+    },
+  }
+  await outbox.publisher.publish({
+    exchange: names.verdicts,
+    routingKey: `verdict.${outcome.toLowerCase()}.${marked.bucket}`,
+    body: Buffer.from(JSON.stringify(message)),
+    messageId: id,
+    type: message.type,
+  })
+  return id
+}
+
+/** Puts the deletion of exactly this version on the actions lane. */
+export async function requestDelete(
+  outbox: Outbox,
+  marked: Marked,
+  verdictId: string,
+  signature: string,
+): Promise<void> {
+  const { versionId, etag, lastModified } = marked.facts
+  const job: ActionJob = {
+    action: 'delete',
+    object: {
+      bucket: marked.bucket,
+      key: marked.key,
+      versionId,
+      etag,
+      lastModified: lastModified.toISOString(),
+    },
+    verdictId,
+    signature,
+  }
+  await outbox.publisher.publish({
+    exchange: names.jobs,
+    routingKey: outbox.actionsQueue,
+    body: Buffer.from(JSON.stringify(job)),
+    messageId: idOf(marked, 'delete', undefined),
+    type: 'action.delete',
+  })
+}
+
+/** Puts a scan of the current object on the live lane. */
+export async function requestScan(outbox: Outbox, object: ObjectRef): Promise<void> {
+  await outbox.publisher.publish({
+    exchange: names.jobs,
+    routingKey: outbox.scanQueue,
+    body: Buffer.from(
+      JSON.stringify({ objects: [object], trigger: { kind: 'manual', id: 'changed' } }),
+    ),
+    type: 'scan',
+  })
+}
+
+/** Publishes `object.<done>.<bucket>`. */
+export async function publishDone(
+  outbox: Outbox,
+  job: ActionJob,
+  done: 'deleted' | 'action-failed',
+  detail?: string,
+): Promise<void> {
+  const { bucket, key, versionId, etag, lastModified } = job.object
+  const message: ObjectMessage = {
+    type: `object.${done}`,
+    timestamp: new Date().toISOString(),
+    data: {
+      schemaVersion: '1.0',
+      s3ObjectDetails: { bucketName: bucket, objectKey: key, versionId, eTag: etag, lastModified },
+      action: {
+        type: job.action,
+        verdictId: job.verdictId,
+        ...(detail === undefined ? {} : { detail: detail.slice(0, 2000) }),
+      },
+    },
+  }
+  await outbox.publisher.publish({
+    exchange: names.verdicts,
+    routingKey: `object.${done}.${bucket}`,
+    body: Buffer.from(JSON.stringify(message)),
+    messageId: messageId(
+      bucket,
+      key,
+      versionId,
+      etag,
+      seconds(new Date(lastModified)),
+      done,
+      undefined,
+    ),
+    type: message.type,
+  })
+}
+
+function detailsOf({ bucket, key, facts }: Marked): ObjectDetails {
+  const { versionId, etag, size, lastModified } = facts
+  return {
+    bucketName: bucket,
+    objectKey: key,
+    versionId,
+    eTag: etag,
+    size,
+    lastModified: lastModified.toISOString(),
+  }
+}
+
+function idOf(
+  { bucket, key, facts }: Marked,
+  what: string,
+  generation: string | undefined,
+): string {
+  return messageId(
+    bucket,
+    key,
+    facts.versionId,
+    facts.etag,
+    seconds(facts.lastModified),
+    what,
+    generation,
+  )
+}
+
+function seconds(date: Date): string {
+  return String(Math.floor(date.getTime() / 1000))
+}

@@ -1,0 +1,314 @@
+// One message of a scan lane, in crash-safe order: decode, find the versions, judge, mark, publish verdict and action; the consumer
+// acks last. A kill between any two steps repeats, and the ids make the repetition recognisable.
+import { randomUUID } from 'node:crypto'
+import { publishVerdict, requestDelete, requestScan, type Outbox } from './outbox.ts'
+import { judge } from './download.ts'
+import type { Engine, EngineInfo } from './engines/engine.ts'
+import type { Marked, Marks } from './marks.ts'
+import type { Metrics } from './metrics.ts'
+import { conclude, tooLarge, type Conclusion, type PolicyOptions } from './policy.ts'
+import type { Gate, ScanFolder } from './scan-folder.ts'
+import { findVersions, ignoreGone, openCurrent } from './versions.ts'
+import { describeError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
+import {
+  decodeJobs,
+  type EngineReport,
+  type ObjectRef,
+  type ScanJob,
+  type VerdictMessage,
+} from '../shared/messages.ts'
+import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
+import { proofVersion } from '../shared/proof.ts'
+
+export interface ScanDependencies {
+  store: ObjectStore
+  engines: readonly Engine[]
+  folder: ScanFolder
+  gate: Gate
+  marks: Marks
+  outbox: Outbox
+  metrics: Metrics
+  log: Log
+  buckets: readonly string[]
+  maxObjectBytes: number
+  policy: PolicyOptions
+}
+
+export interface ScanMessage {
+  body: Buffer
+  attempt: number
+  deliveries: number
+  signal: AbortSignal
+  /** Told to whoever reports the message: the object in work. */
+  about?: string
+}
+
+type Judged = Conclusion & { scan?: VerdictMessage['data']['scan'] }
+
+/** From this delivery or attempt on an object is scanned while nothing else is. */
+const aloneFromDelivery = 5
+const aloneFromAttempt = 3
+const otherReason = 199
+
+/** Handles one message of a scan lane; returns when everything it led to is confirmed. */
+export async function scanMessage(message: ScanMessage, deps: ScanDependencies): Promise<void> {
+  const again = message.attempt > 1 || message.deliveries > 0
+  for (const job of decodeJobs(message.body)) {
+    message.about = `${job.object.bucket}/${job.object.key}`
+    for (const object of await findVersions(job, again, deps))
+      await scanVersion(object, job, message, again, deps)
+  }
+}
+
+/** The last words about a message that is given up: tag `no` (never over a proven verdict) and `verdict.failed`. */
+export async function giveUpMessage(
+  message: ScanMessage,
+  failure: Error,
+  deps: ScanDependencies,
+): Promise<void> {
+  for (const job of decodeJobs(message.body)) {
+    for (const object of await findVersions(job, true, deps)) {
+      const facts = await deps.store.head(object).catch(ignoreGone)
+      if (facts === undefined) continue
+      const marked = { bucket: object.bucket, key: object.key, facts }
+      const report = { attempt: message.attempt, trigger: job.trigger }
+      if ((await deps.marks.proven(marked)) === undefined) {
+        const detail = { at: now(), reason: 'failed', signature: '', engine: '' }
+        await deps.marks.write(marked, {
+          tag: 'no',
+          reason: otherReason,
+          signatureVersion: 'none',
+          detail,
+        })
+      }
+      await publishVerdict(deps.outbox, marked, {
+        ...report,
+        outcome: 'FAILED',
+        reasons: [otherReason],
+        detail: describeError(failure),
+      })
+    }
+  }
+}
+
+async function scanVersion(
+  object: ObjectRef,
+  job: ScanJob,
+  message: ScanMessage,
+  again: boolean,
+  deps: ScanDependencies,
+): Promise<void> {
+  const { metrics, log } = deps
+  const where = { bucket: object.bucket, key: object.key, versionId: object.versionId }
+  if (
+    job.trigger.kind !== 'event' &&
+    job.trigger.kind !== 'manual' &&
+    !again &&
+    (await hasVerdict(object, job, deps))
+  ) {
+    metrics.dropped.inc({ why: 'proven' })
+    return
+  }
+  const startedAt = new Date()
+  let opened: OpenObject
+  try {
+    opened = await openWithinBudget(object, message.signal, deps)
+  } catch (error) {
+    if (!(error instanceof ObjectGoneError)) throw error
+    metrics.dropped.inc({ why: 'gone' })
+    log.info('object is gone', where)
+    return
+  }
+  const marked: Marked = { bucket: object.bucket, key: object.key, facts: factsOf(opened) }
+  const tooBig = opened.size > deps.maxObjectBytes
+  try {
+    // MinIO takes `evil/` with a body: only an empty one is a folder.
+    if (object.key.endsWith('/') && opened.size === 0) {
+      opened.body.destroy()
+      metrics.dropped.inc({ why: 'folder' })
+      return
+    }
+    const alone = message.deliveries >= aloneFromDelivery || message.attempt >= aloneFromAttempt
+    const judged = tooBig
+      ? refuse(opened, deps)
+      : await deps.gate.run(alone, () => examine(opened, startedAt, message.signal, deps))
+    message.signal.throwIfAborted()
+
+    try {
+      await deps.marks.write(marked, {
+        tag: judged.tag,
+        reason: judged.reasons[0] ?? 0,
+        signatureVersion: judged.scan?.signatureVersion ?? 'none',
+        detail: {
+          at: now(),
+          reason: judged.reasons.join(' '),
+          signature: judged.threats.join(' '),
+          engine:
+            judged.scan?.engines
+              .map((engine) => `${engine.name} ${engine.engineVersion}`)
+              .join(' ') ?? '',
+        },
+      })
+      await checkUnmoved(marked, deps)
+    } catch (error) {
+      if (!(error instanceof ObjectGoneError)) throw error
+      // Deleted meanwhile. What was found in it is still worth telling.
+      log.info('object is gone before it could be tagged', where)
+      if (judged.verdict !== 'INFECTED') {
+        metrics.dropped.inc({ why: 'gone' })
+        return
+      }
+    }
+    const verdictId = await publishVerdict(deps.outbox, marked, {
+      outcome: judged.verdict,
+      threats: judged.threats,
+      reasons: judged.reasons,
+      detail: judged.detail,
+      scan: judged.scan,
+      action: judged.action,
+      attempt: message.attempt,
+      trigger: job.trigger,
+    })
+    if (judged.action === 'delete')
+      await requestDelete(deps.outbox, marked, verdictId, judged.threats[0] ?? '')
+    metrics.objects.inc({ verdict: judged.verdict })
+    for (const reason of judged.reasons) metrics.unscannable.inc({ reason: String(reason) })
+    metrics.age.observe(Math.max(0, (Date.now() - opened.lastModified.getTime()) / 1000))
+    log.info('object scanned', {
+      ...where,
+      verdict: judged.verdict,
+      signature: judged.threats[0],
+      reasons: judged.reasons.length > 0 ? judged.reasons : undefined,
+      action: judged.action,
+      size: opened.size,
+      durationMs: Date.now() - startedAt.getTime(),
+    })
+  } finally {
+    if (!tooBig) deps.folder.budget.release(opened.size)
+  }
+}
+
+/** Opens the version with room for its Content-Length reserved; nothing of its body has been read. */
+async function openWithinBudget(
+  object: ObjectRef,
+  signal: AbortSignal,
+  deps: ScanDependencies,
+): Promise<OpenObject> {
+  const { budget } = deps.folder
+  let opened = await openCurrent(deps.store, object, signal)
+  if (opened.size > deps.maxObjectBytes || budget.tryReserve(opened.size)) return opened
+  // An open download would time out while it waits for its turn.
+  const { size } = opened
+  opened.body.destroy()
+  await budget.reserve(size, signal)
+  try {
+    opened = await openCurrent(deps.store, object, signal)
+    if (opened.size !== size)
+      throw new ObjectChangedError(`${object.bucket}/${object.key} has another size now`)
+    return opened
+  } catch (error) {
+    budget.release(size)
+    throw error
+  }
+}
+
+async function examine(
+  opened: OpenObject,
+  startedAt: Date,
+  signal: AbortSignal,
+  deps: ScanDependencies,
+): Promise<Judged> {
+  const { engines, folder, metrics, policy } = deps
+  await folder.checkRoom(opened.size).catch((error: unknown) => {
+    opened.body.destroy()
+    throw error
+  })
+  const { sha256, bytes, findings } = await judge(opened, engines, folder.path, signal)
+  const conclusion = conclude(
+    findings.map(({ finding }) => finding),
+    policy,
+  )
+  const durationMs = Date.now() - startedAt.getTime()
+  metrics.duration.observe(durationMs / 1000)
+  metrics.bytes.inc(bytes)
+  const infos = engines.map((engine) => engineInfo(engine))
+  return {
+    ...conclusion,
+    scan: {
+      id: randomUUID(),
+      engines: findings.map(({ engine, finding }): EngineReport => {
+        const { engineVersion, signatureVersion } = engineInfo(engine)
+        return {
+          name: engine.name,
+          engineVersion,
+          signatureVersion,
+          status: finding.status,
+          ...('signature' in finding ? { signature: finding.signature } : {}),
+        }
+      }),
+      signatureVersion: infos.map((info) => info.signatureVersion).join('+'),
+      signatureSet: infos.some((info) => info.signatureSet === 'test')
+        ? 'test'
+        : (infos[0]?.signatureSet ?? 'custom'),
+      startedAt: startedAt.toISOString(),
+      durationMs,
+      bytes,
+      sha256,
+      complete: conclusion.verdict !== 'UNSCANNABLE',
+    },
+  }
+}
+
+/** Over the limit: known by its size, so not a byte is read, and nothing is deleted for it. */
+function refuse(opened: OpenObject, { maxObjectBytes, policy }: ScanDependencies): Judged {
+  opened.body.destroy()
+  const detail = `${opened.size} bytes are more than the limit of ${maxObjectBytes}`
+  return conclude([{ status: 'unscannable', reason: tooLarge, detail }], policy)
+}
+
+/** A verify, sweep or re-scan job is done where a proven verdict is there (re-scan: of these signatures). */
+async function hasVerdict(
+  object: ObjectRef,
+  job: ScanJob,
+  deps: ScanDependencies,
+): Promise<boolean> {
+  const facts = await deps.store.head(object).catch(ignoreGone)
+  if (facts === undefined) return true
+  const marked = { bucket: object.bucket, key: object.key, facts }
+  const proven = await deps.marks.proven(marked)
+  if (proven === undefined) return false
+  if (job.trigger.kind === 'rescan') {
+    const current = proofVersion(
+      deps.engines.map((engine) => engineInfo(engine).signatureVersion).join('+'),
+    )
+    if (proven.signatureVersion !== current) return false
+  }
+  // The action may have been lost with its worker.
+  if (proven.tag === 'infected' && deps.policy.delete)
+    await requestDelete(deps.outbox, marked, 'repeated', '')
+  return true
+}
+
+/** Tags ignore If-Match everywhere: on an unversioned bucket ours may have hit newer bytes. */
+async function checkUnmoved(marked: Marked, deps: ScanDependencies): Promise<void> {
+  if (marked.facts.versionId !== undefined) return
+  const { bucket, key } = marked
+  const present = await deps.store.head({ bucket, key })
+  if (present.etag === marked.facts.etag || present.versionId !== undefined) return
+  await deps.marks.withdraw({ bucket, key, facts: present })
+  await requestScan(deps.outbox, { bucket, key })
+}
+
+function engineInfo(engine: Engine): EngineInfo {
+  if (engine.info === undefined) throw new Error(`${engine.name} answered before its canary passed`)
+  return engine.info
+}
+
+function factsOf({ size, etag, versionId, lastModified, tagCount }: OpenObject): Marked['facts'] {
+  return { size, etag, versionId, lastModified, tagCount }
+}
+
+function now(): string {
+  return new Date().toISOString()
+}

@@ -1,0 +1,69 @@
+// What a worker says of itself on /readyz and /metrics: why it does not work at the moment, and by which signatures it judges.
+import type { Engine, EngineInfo } from './engines/engine.ts'
+import type { Metrics } from './metrics.ts'
+import type { ScanFolder } from './scan-folder.ts'
+import type { Publisher } from '../shared/broker.ts'
+import type { Config } from '../shared/config-schema.ts'
+import type { Consumer } from '../shared/consumer.ts'
+import { describeError } from '../shared/errors.ts'
+import { startHealth, type Health } from '../shared/health.ts'
+import { version } from '../shared/lifecycle.ts'
+import type { Log } from '../shared/log.ts'
+
+export function createWorkerHealth(engines: readonly Engine[], metrics: Metrics) {
+  let missing = ['starting']
+  let running: { consumer: Consumer; publisher: Publisher; folder: ScanFolder } | undefined
+
+  const notReady = (): string[] => {
+    if (running === undefined) return missing
+    const reasons = running.consumer.lanes.flatMap(({ queue, paused }) =>
+      paused === undefined ? [] : [`${queue} is paused: ${paused}`],
+    )
+    if (!running.consumer.ready || !running.publisher.connected)
+      reasons.push('no connection to the broker')
+    return reasons
+  }
+
+  return {
+    waiting: (reason: Error) => {
+      missing = [describeError(reason)]
+    },
+    /** Takes note of what the engines say they are. */
+    enginesProbed: (infos: EngineInfo[]) => {
+      metrics.signatures.reset()
+      for (const [index, info] of infos.entries()) {
+        metrics.signatures.set(
+          {
+            engine: engines[index]?.name ?? '',
+            engine_version: info.engineVersion,
+            signature_version: info.signatureVersion,
+            signature_date: info.signatureDate ?? '',
+            signature_set: info.signatureSet,
+          },
+          1,
+        )
+      }
+      return infos
+    },
+    consuming: (consumer: Consumer, publisher: Publisher, folder: ScanFolder) => {
+      running = { consumer, publisher, folder }
+    },
+    listen: (config: Config, log: Log): Promise<Health> =>
+      startHealth(config, log, {
+        notReady,
+        facts: () => ({
+          version,
+          engines: engines.map((engine) => ({ name: engine.name, ...engine.info })),
+          lanes: running?.consumer.lanes,
+        }),
+        registry: metrics.registry,
+        collect: () => {
+          for (const { queue, paused, running: count } of running?.consumer.lanes ?? []) {
+            metrics.paused.set({ lane: queue }, paused === undefined ? 0 : 1)
+            metrics.running.set({ lane: queue }, count)
+          }
+          metrics.budget.set(running?.folder.budget.usedBytes ?? 0)
+        },
+      }),
+  }
+}
