@@ -1,0 +1,73 @@
+// Where each part of a native deployment keeps what, as paths below RUN_DIR.
+import { createHash } from 'node:crypto'
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { FatalError } from '../shared/errors.ts'
+
+/** Longest path of a unix socket on Linux, without its terminating zero. */
+export const maxSocketPath = 107
+
+export interface Layout {
+  runDir: string
+  certs: string
+  caFile: string
+  caBundle: string
+  serverCert: string
+  serverKey: string
+  broker: string
+  engine: string
+  engineSocket: string
+  signatures: string
+  store: string
+  scan: string
+  logs: string
+}
+
+/** A short, private name for a run folder, for what cannot have a long path or must be unique on the machine. */
+export function shortName(runDir: string): string {
+  return createHash('sha256').update(runDir).digest('hex').slice(0, 10)
+}
+
+/** The folder for sockets when RUN_DIR is too deep for one. */
+export function socketFallback(runDir: string): string {
+  return join(tmpdir(), `avscan-${userInfo().uid}-${shortName(runDir)}`)
+}
+
+export function layoutOf(runDir: string): Layout {
+  const inside = join(runDir, 'engine/clamd.sock')
+  const certs = join(runDir, 'certs')
+  return {
+    runDir,
+    certs,
+    caFile: join(certs, 'ca.crt'),
+    caBundle: join(certs, 'ca-bundle.crt'),
+    serverCert: join(certs, 'server.crt'),
+    serverKey: join(certs, 'server.key'),
+    broker: join(runDir, 'broker'),
+    engine: join(runDir, 'engine'),
+    engineSocket:
+      Buffer.byteLength(inside) <= maxSocketPath ? inside : join(socketFallback(runDir), 'clamd.sock'),
+    signatures: join(runDir, 'engine/signatures'),
+    store: join(runDir, 'store'),
+    scan: join(runDir, 'scan'),
+    logs: join(runDir, 'log'),
+  }
+}
+
+/** Makes the folders, private to this user. */
+export function makeFolders(layout: Layout): void {
+  const { runDir, certs, broker, engine, store, scan, logs } = layout
+  for (const folder of [runDir, certs, broker, engine, join(engine, 'tmp'), store, scan, logs]) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    chmodSync(folder, 0o700)
+  }
+  if (layout.engineSocket.startsWith(`${runDir}/`)) return
+  const fallback = socketFallback(runDir)
+  mkdirSync(fallback, { recursive: true, mode: 0o700 })
+  // In a folder that everybody may write, somebody else may have been first.
+  const found = lstatSync(fallback)
+  if (!found.isDirectory() || found.uid !== userInfo().uid)
+    throw new FatalError(`${fallback} belongs to somebody else`, 'remove it, or use a shorter path for the checkout')
+  chmodSync(fallback, 0o700)
+}
