@@ -1,0 +1,204 @@
+// One connection to clamd in IDSESSION: commands out, replies matched by their id, and one end for everything:
+// whatever goes wrong destroys the connection and rejects what waits on it. It knows no pool and no verdict.
+import { connect, type NetConnectOpts, type Socket } from 'node:net'
+import { ClamdError, failureInReply } from './clamd-replies.ts'
+
+export interface SessionOptions {
+  connectMs: number
+  /** longest wait for room in the socket, and for the answer to a command that is answered at once */
+  stallMs: number
+}
+
+interface Waiting {
+  resolve: (reply: string) => void
+  reject: (error: Error) => void
+}
+
+const longestReply = 65_536
+
+export class ClamdSession {
+  /** what VERSION said under the canary that passed last */
+  version: string | undefined
+  lookedAt = -Infinity
+  canaryAt = -Infinity
+  readonly #socket: Socket
+  readonly #options: SessionOptions
+  readonly #waiting = new Map<number, Waiting>()
+  #lastId = 0
+  #text = ''
+  #failure: Error | undefined
+  #room: { resolve(): void; reject(error: Error): void } | undefined
+
+  private constructor(socket: Socket, options: SessionOptions) {
+    this.#socket = socket
+    this.#options = options
+    socket.setEncoding('latin1')
+    socket.on('data', (text: string) => this.#receive(text))
+    socket.on('drain', () => this.#room?.resolve())
+    socket.on('end', () => this.fail(this.#closed()))
+    socket.on('error', (error) =>
+      this.fail(new ClamdError('closed', `clamd: ${error.message}`, { cause: error })),
+    )
+    socket.on('close', () => this.fail(this.#closed()))
+  }
+
+  /** Rejects with the socket's own error (ENOENT, ECONNREFUSED, EAGAIN …): nothing has been sent then. */
+  static async connect(
+    target: NetConnectOpts,
+    options: SessionOptions,
+    signal: AbortSignal,
+  ): Promise<ClamdSession> {
+    signal.throwIfAborted()
+    // Without noDelay, Nagle and delayed acknowledgements hold small objects back for 40 ms each over TCP.
+    const socket = connect({ ...target, noDelay: true } as NetConnectOpts)
+    const cancelled = () =>
+      socket.destroy(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
+    const timer = setTimeout(
+      () => socket.destroy(new Error(`no connection within ${options.connectMs} ms`)),
+      options.connectMs,
+    )
+    signal.addEventListener('abort', cancelled)
+    try {
+      await new Promise<void>((resolve, reject) => {
+        socket.once('connect', resolve)
+        socket.once('error', reject)
+        socket.once('close', () => reject(new Error('closed while connecting')))
+      })
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', cancelled)
+    }
+    const session = new ClamdSession(socket, options)
+    socket.write('zIDSESSION\0')
+    return session
+  }
+
+  get dead(): boolean {
+    return this.#failure !== undefined
+  }
+
+  get failure(): Error | undefined {
+    return this.#failure
+  }
+
+  /** Sends the beginning of a command; its reply comes when it comes. The id is clamd's count of our commands. */
+  begin(): { id: number; reply: Promise<string> } {
+    const id = ++this.#lastId
+    const reply = new Promise<string>((resolve, reject) => {
+      if (this.#failure) reject(this.#failure)
+      else this.#waiting.set(id, { resolve, reject })
+    })
+    // Whoever is still sending learns of the failure from `send`; this must not count as unhandled meanwhile.
+    reply.catch(() => undefined)
+    return { id, reply }
+  }
+
+  /** One corked write; resolves when the socket has room again. One sender at a time. */
+  async send(parts: readonly Buffer[]): Promise<void> {
+    if (this.#failure) throw this.#failure
+    if (this.#write(parts)) return
+    const timer = setTimeout(
+      () =>
+        this.fail(new ClamdError('stall', `clamd took no bytes for ${this.#options.stallMs} ms`)),
+      this.#options.stallMs,
+    )
+    try {
+      await new Promise<void>((resolve, reject) => (this.#room = { resolve, reject }))
+    } finally {
+      this.#room = undefined
+      clearTimeout(timer)
+    }
+  }
+
+  /** A command that clamd answers at once, whatever it is scanning. */
+  async ask(command: 'PING' | 'VERSION'): Promise<string> {
+    const { reply } = this.begin()
+    const timer = setTimeout(
+      () =>
+        this.fail(
+          new ClamdError('timeout', `no answer to ${command} within ${this.#options.stallMs} ms`),
+        ),
+      this.#options.stallMs,
+    )
+    try {
+      await this.send([Buffer.from(`z${command}\0`)])
+      return await reply
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** PING that nobody waits for: a session that is silent for ReadTimeout loses its scan. */
+  keepAlive(): void {
+    if (this.#failure) return
+    const resolve = (reply: string) => {
+      if (reply !== 'PONG') this.fail(failureInReply(reply))
+    }
+    this.#waiting.set(++this.#lastId, { resolve, reject: () => undefined })
+    this.#write([Buffer.from('zPING\0')])
+  }
+
+  /** Destroys the connection: clamd drops a stream that has no end, and everything waiting here rejects. */
+  fail(error: Error): void {
+    if (this.#failure) return
+    this.#failure = error
+    this.#socket.destroy()
+    for (const waiting of this.#waiting.values()) waiting.reject(error)
+    this.#waiting.clear()
+    this.#room?.reject(error)
+  }
+
+  /** Leaves politely; only when nothing is waiting. */
+  end(): void {
+    if (this.#failure) return
+    this.#failure = new ClamdError('closed', 'the session was ended')
+    this.#socket.end('zEND\0')
+    this.#socket.setTimeout(this.#options.connectMs, () => this.#socket.destroy())
+    this.#socket.unref()
+  }
+
+  #write(parts: readonly Buffer[]): boolean {
+    this.#socket.cork()
+    for (const part of parts) this.#socket.write(part)
+    this.#socket.uncork()
+    return !this.#socket.writableNeedDrain
+  }
+
+  #closed(): Error {
+    const rest = this.#text === '' ? '' : ` after ${JSON.stringify(this.#text.slice(0, 200))}`
+    return new ClamdError('closed', `clamd closed the connection${rest}`)
+  }
+
+  #receive(text: string): void {
+    if (this.#failure) return
+    this.#text += text
+    // It has no id, ends in a newline, and a false `OK` may follow it in the same packet.
+    if (this.#text.includes('COMMAND READ TIMED OUT')) return this.fail(failureInReply(this.#text))
+    for (let at = this.#text.indexOf('\0'); at >= 0 && !this.dead; at = this.#text.indexOf('\0')) {
+      const line = this.#text.slice(0, at)
+      this.#text = this.#text.slice(at + 1)
+      this.#accept(line)
+    }
+    if (this.#text.length > longestReply)
+      this.fail(new ClamdError('protocol', 'clamd sent a reply without an end'))
+  }
+
+  #accept(line: string): void {
+    const match = /^([1-9]\d{0,9}): (.*)$/s.exec(line)
+    const waiting = match ? this.#waiting.get(Number(match[1])) : undefined
+    if (!match || !waiting) {
+      // `stream: OK` for nobody is as wrong as any other line.
+      const plain = failureInReply(line)
+      return this.fail(
+        match
+          ? new ClamdError(
+              'protocol',
+              `clamd answered nobody: ${JSON.stringify(line.slice(0, 200))}`,
+            )
+          : plain,
+      )
+    }
+    this.#waiting.delete(Number(match[1]))
+    waiting.resolve(match[2] ?? '')
+  }
+}

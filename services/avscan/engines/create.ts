@@ -1,0 +1,23 @@
+// The engines that the configuration asks for.
+import { enginePort, maxObjectBytes, type Config } from '../../shared/config-schema.ts'
+import type { Log } from '../../shared/log.ts'
+import { createClamavRest } from './clamav-rest.ts'
+import { createClamd } from './clamd.ts'
+import type { Engine } from './engine.ts'
+
+/** Connects nowhere yet; close each engine. */
+export function createEngines(config: Config, log: Log): Engine[] {
+  const { kind, socket, host, connections, timeoutMs, stallMs } = config.engine
+  const common = {
+    host,
+    port: enginePort(config),
+    connections,
+    timeoutMs,
+    stallMs,
+    maxBytes: maxObjectBytes(config),
+    signatureSet: config.signatures.set,
+  }
+  return kind === 'clamd'
+    ? [createClamd({ ...common, socket }, log)]
+    : [createClamavRest({ ...common, ca: config.tls.ca })]
+}
