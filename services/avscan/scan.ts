@@ -18,7 +18,7 @@ import {
   type ScanJob,
   type VerdictMessage,
 } from '../shared/messages.ts'
-import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
+import type { ObjectFacts, ObjectStore, OpenObject } from '../shared/object-store.ts'
 import { proofVersion } from '../shared/proof.ts'
 
 export interface ScanDependencies {
@@ -136,21 +136,23 @@ async function scanVersion(
     message.signal.throwIfAborted()
 
     try {
-      await deps.marks.write(marked, {
-        tag: judged.tag,
-        reason: judged.reasons[0] ?? 0,
-        signatureVersion: judged.scan?.signatureVersion ?? 'none',
-        detail: {
-          at: now(),
-          reason: judged.reasons.join(' '),
-          signature: judged.threats.join(' '),
-          engine:
-            judged.scan?.engines
-              .map((engine) => `${engine.name} ${engine.engineVersion}`)
-              .join(' ') ?? '',
-        },
-      })
-      await checkUnmoved(marked, deps)
+      // Looked at before as well: tagging replaces the newer object's own tags.
+      if ((await hasMoved(marked, deps)) === undefined)
+        await deps.marks.write(marked, {
+          tag: judged.tag,
+          reason: judged.reasons[0] ?? 0,
+          signatureVersion: judged.scan?.signatureVersion ?? 'none',
+          detail: {
+            at: now(),
+            reason: judged.reasons.join(' '),
+            signature: judged.threats.join(' '),
+            engine:
+              judged.scan?.engines
+                .map((engine) => `${engine.name} ${engine.engineVersion}`)
+                .join(' ') ?? '',
+          },
+        })
+      await requeueIfMoved(marked, deps)
     } catch (error) {
       if (!(error instanceof ObjectGoneError)) throw error
       // Deleted meanwhile. What was found in it is still worth telling.
@@ -290,12 +292,21 @@ async function hasVerdict(
   return true
 }
 
+/** On an unversioned bucket: whether other bytes are there by now. */
+async function hasMoved(
+  { bucket, key, facts }: Marked,
+  { store }: ScanDependencies,
+): Promise<ObjectFacts | undefined> {
+  if (facts.versionId !== undefined) return undefined
+  const present = await store.head({ bucket, key })
+  return present.etag === facts.etag || present.versionId !== undefined ? undefined : present
+}
+
 /** Tags ignore If-Match everywhere: on an unversioned bucket ours may have hit newer bytes. */
-async function checkUnmoved(marked: Marked, deps: ScanDependencies): Promise<void> {
-  if (marked.facts.versionId !== undefined) return
+async function requeueIfMoved(marked: Marked, deps: ScanDependencies): Promise<void> {
+  const present = await hasMoved(marked, deps)
+  if (present === undefined) return
   const { bucket, key } = marked
-  const present = await deps.store.head({ bucket, key })
-  if (present.etag === marked.facts.etag || present.versionId !== undefined) return
   await deps.marks.withdraw({ bucket, key, facts: present })
   await requestScan(deps.outbox, { bucket, key })
 }

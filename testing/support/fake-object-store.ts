@@ -1,0 +1,132 @@
+// An object store in memory: versions, tags, records; and every failure that a test asks for.
+import { createHash, randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+import { ObjectChangedError, ObjectGoneError } from '../../services/shared/errors.ts'
+import type { ObjectRef } from '../../services/shared/messages.ts'
+import type {
+  ObjectFacts,
+  ObjectStore,
+  ObjectVersion,
+  Tags,
+} from '../../services/shared/object-store.ts'
+
+export interface StoredVersion {
+  bucket: string
+  key: string
+  versionId: string | undefined
+  etag: string
+  lastModified: Date
+  bytes: Buffer
+  tags: Tags
+}
+
+export interface FakeObjectStore extends ObjectStore {
+  put(bucket: string, key: string, bytes: Buffer | string, tags?: Tags): StoredVersion
+  /** All versions, newest last. */
+  readonly all: StoredVersion[]
+  readonly records: Map<string, string>
+  readonly calls: string[]
+  /** Called before each call with its name; what it throws the call throws. */
+  before: (call: string, object: ObjectRef) => void
+  /** Cuts downloads after so many bytes. */
+  cutAfterBytes: number | undefined
+}
+
+export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObjectStore {
+  const versioned = options.versioned ?? true
+  const all: StoredVersion[] = []
+  const records = new Map<string, string>()
+  const calls: string[] = []
+
+  const find = (call: string, object: ObjectRef): StoredVersion => {
+    calls.push(call)
+    store.before(call, object)
+    const { bucket, key, versionId, etag } = object
+    const found = all.findLast(
+      (one) =>
+        one.bucket === bucket &&
+        one.key === key &&
+        (versionId === undefined || one.versionId === versionId),
+    )
+    if (found === undefined) throw new ObjectGoneError(`${call} ${bucket}/${key}: NoSuchKey`)
+    const matches = call !== 'tags' && call !== 'setTags'
+    if (matches && versionId === undefined && etag !== undefined && found.etag !== etag)
+      throw new ObjectChangedError(`${call} ${bucket}/${key}: changed`)
+    return found
+  }
+  const factsOf = ({ bytes, etag, versionId, lastModified, tags }: StoredVersion): ObjectFacts => ({
+    size: bytes.length,
+    etag,
+    versionId,
+    lastModified,
+    tagCount: Object.keys(tags).length,
+  })
+
+  const store: FakeObjectStore = {
+    all,
+    records,
+    calls,
+    before: () => {},
+    cutAfterBytes: undefined,
+    put(bucket, key, content, tags = {}) {
+      const bytes = Buffer.from(content)
+      if (!versioned)
+        all.splice(0, all.length, ...all.filter((one) => one.bucket !== bucket || one.key !== key))
+      const version: StoredVersion = {
+        bucket,
+        key,
+        versionId: versioned ? randomUUID() : undefined,
+        etag: createHash('md5').update(bytes).digest('hex'),
+        lastModified: new Date(1_800_000_000_000 + all.length * 1000),
+        bytes,
+        tags,
+      }
+      all.push(version)
+      return version
+    },
+    async open(object) {
+      const found = find('open', object)
+      const cut = store.cutAfterBytes
+      const source = async function* () {
+        for (let offset = 0; offset < found.bytes.length; offset += 16_384) {
+          const end = Math.min(offset + 16_384, found.bytes.length)
+          if (cut !== undefined && end > cut) {
+            yield found.bytes.subarray(offset, cut)
+            throw Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
+          }
+          yield found.bytes.subarray(offset, end)
+        }
+      }
+      return {
+        ...factsOf(found),
+        body: Readable.from(source(), { objectMode: false }) as unknown as IncomingMessage,
+      }
+    },
+    head: async (object) => factsOf(find('head', object)),
+    tags: async (object) => ({ ...find('tags', object).tags }),
+    async setTags(object, tags) {
+      find('setTags', object).tags = { ...tags }
+    },
+    async *versions(bucket, prefix): AsyncIterable<ObjectVersion> {
+      calls.push('versions')
+      store.before('versions', { bucket, key: prefix })
+      for (const { key, versionId, etag, lastModified, bytes } of all.filter(
+        (one) => one.bucket === bucket && one.key.startsWith(prefix),
+      ))
+        yield { key, versionId, etag, lastModified, size: bytes.length, deleteMarker: false }
+    },
+    async remove(object) {
+      const found = find('remove', object)
+      all.splice(all.indexOf(found), 1)
+    },
+    readText: async (bucket, key) => records.get(`${bucket}/${key}`),
+    async writeText(bucket, key, content) {
+      store.before('writeText', { bucket, key })
+      records.set(`${bucket}/${key}`, content)
+    },
+    ping: async () => {},
+    close: () => {},
+  }
+  return store
+}

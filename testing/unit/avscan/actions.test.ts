@@ -1,0 +1,151 @@
+import { expect } from 'chai'
+import { actOnMessage, giveUpAction, refuseRacyDeletes } from '../../../services/avscan/actions.ts'
+import { DiscardError, FatalError, StoreUnavailableError } from '../../../services/shared/errors.ts'
+import { bucketProbeKey } from '../../../services/shared/object-store.ts'
+import type { StoredVersion } from '../../support/fake-object-store.ts'
+import { bucket, scanBench, type ScanBench } from '../../support/scan-bench.ts'
+
+describe('actOnMessage', () => {
+  let bench: ScanBench
+  const begin = async (versioned: boolean) => {
+    await bench?.close()
+    bench = await scanBench({ versioned })
+  }
+  beforeEach(() => begin(true))
+  afterEach(() => bench.close())
+
+  const deps = (deleteUnversioned: 'refuse' | 'accept-race' = 'refuse') => ({
+    ...bench.deps,
+    recordsBucket: 'avscan-records',
+    deleteUnversioned,
+  })
+  const job = ({ key, versionId, etag, lastModified }: StoredVersion) => ({
+    body: Buffer.from(
+      JSON.stringify({
+        action: 'delete',
+        object: { bucket, key, versionId, etag, lastModified: lastModified.toISOString() },
+        verdictId: 'v',
+        signature: 'S',
+      }),
+    ),
+  })
+  const probed = (versioned: boolean, deleteIfMatch: boolean) =>
+    bench.store.records.set(
+      `avscan-records/${bucketProbeKey(bucket)}`,
+      JSON.stringify({ versioned, deleteIfMatch }),
+    )
+  const failure = async (promise: Promise<unknown>): Promise<Error> =>
+    promise.then(
+      () => expect.fail('no error'),
+      (error: unknown) => error as Error,
+    )
+
+  it('deletes exactly that version and tells it', async () => {
+    const infected = bench.store.put(bucket, 'k', 'bad')
+    const clean = bench.store.put(bucket, 'k', 'good')
+
+    await actOnMessage(job(infected), deps())
+
+    expect(bench.store.all).to.deep.equal([clean])
+    expect(bench.published.map((one) => one.routingKey)).to.deep.equal([
+      'object.deleted.storagebucket',
+    ])
+  })
+
+  it('takes "already gone" for done, with the same id', async () => {
+    const infected = bench.store.put(bucket, 'k', 'bad')
+
+    await actOnMessage(job(infected), deps())
+    await actOnMessage(job(infected), deps())
+
+    const [first, second] = bench.published
+    expect(second?.messageId).to.equal(first?.messageId)
+    expect(second?.json).to.have.nested.property('data.action.detail', 'already gone')
+  })
+
+  it('tells nothing before the deletion has happened', async () => {
+    const infected = bench.store.put(bucket, 'k', 'bad')
+    bench.store.before = (call) => {
+      if (call === 'remove') throw new StoreUnavailableError('503')
+    }
+
+    expect(await failure(actOnMessage(job(infected), deps()))).to.be.instanceOf(
+      StoreUnavailableError,
+    )
+    expect(bench.published).to.deep.equal([])
+  })
+
+  it('discards what is no action job', async () => {
+    for (const body of ['x', '{}', '{"action":"format"}', '{"action":"delete","object":{}}'])
+      expect(await failure(actOnMessage({ body: Buffer.from(body) }, deps()))).to.be.instanceOf(
+        DiscardError,
+      )
+  })
+
+  it('says what to do when it is given up', async () => {
+    const infected = bench.store.put(bucket, 'k', 'bad')
+
+    await giveUpAction(job(infected), new Error('AccessDenied'), deps())
+
+    expect(bench.published[0]?.routingKey).to.equal('object.action-failed.storagebucket')
+    expect(bench.published[0]?.json).to.have.nested.property('data.action.detail', 'AccessDenied')
+    expect(bench.store.all).to.deep.equal([infected])
+  })
+
+  describe('on an unversioned bucket', () => {
+    beforeEach(() => begin(false))
+
+    it('deletes where the store is known to honour If-Match', async () => {
+      const infected = bench.store.put(bucket, 'k', 'bad')
+      probed(false, true)
+
+      await actOnMessage(job(infected), deps())
+
+      expect(bench.store.all).to.deep.equal([])
+    })
+
+    it('leaves newer bytes alone', async () => {
+      const infected = bench.store.put(bucket, 'k', 'bad')
+      const clean = bench.store.put(bucket, 'k', 'good')
+      probed(false, true)
+
+      await actOnMessage(job(infected), deps())
+
+      expect(bench.store.all).to.deep.equal([clean])
+      expect(bench.published[0]?.json).to.have.nested.property('data.action.detail', 'overwritten')
+    })
+
+    for (const [title, prepare] of [
+      ['does not honour If-Match', () => probed(false, false)],
+      ['has not been probed', () => {}],
+    ] as const) {
+      it(`refuses where the store ${title}, with the three ways out`, async () => {
+        const infected = bench.store.put(bucket, 'k', 'bad')
+        prepare()
+
+        const error = await failure(actOnMessage(job(infected), deps()))
+
+        expect((error as FatalError).hint).to.match(/versioning.*DELETE_FILE=false.*accept-race/)
+        expect(bench.store.all).to.deep.equal([infected])
+      })
+    }
+
+    it('deletes when the operator accepts the race', async () => {
+      const infected = bench.store.put(bucket, 'k', 'bad')
+
+      await actOnMessage(job(infected), deps('accept-race'))
+
+      expect(bench.store.all).to.deep.equal([])
+    })
+
+    it('refuses to start where deletions would race, unless told otherwise or not deleting', async () => {
+      probed(false, false)
+
+      expect(await failure(refuseRacyDeletes([bucket], true, deps()))).to.be.instanceOf(FatalError)
+      await refuseRacyDeletes([bucket], false, deps())
+      await refuseRacyDeletes([bucket], true, deps('accept-race'))
+      probed(true, false)
+      await refuseRacyDeletes([bucket], true, deps())
+    })
+  })
+})

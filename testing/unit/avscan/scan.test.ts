@@ -1,0 +1,630 @@
+import { expect } from 'chai'
+import { giveUpMessage, scanMessage } from '../../../services/avscan/scan.ts'
+import { readProof } from '../../../services/shared/proof.ts'
+import {
+  DiscardError,
+  NoSpaceError,
+  PublishError,
+  StoreUnavailableError,
+} from '../../../services/shared/errors.ts'
+import type { StoredVersion } from '../../support/fake-object-store.ts'
+import { marker } from '../../support/fake-engine.ts'
+import {
+  bucket,
+  eventMessage,
+  jobMessage,
+  proofKey,
+  scanBench,
+  type ScanBench,
+} from '../../support/scan-bench.ts'
+
+describe('scanMessage', () => {
+  let bench: ScanBench
+  const begin = async (options: Parameters<typeof scanBench>[0] = {}) => {
+    await bench?.close()
+    bench = await scanBench(options)
+  }
+  beforeEach(() => begin())
+  afterEach(() => bench.close())
+
+  const put = (content: string | Buffer, tags = {}, key = 'a.txt') =>
+    bench.store.put(bucket, key, content, tags)
+  const scan = (version: StoredVersion, about = {}) =>
+    scanMessage(eventMessage(version, about), bench.deps)
+  const routes = () => bench.published.map((one) => one.routingKey)
+  const failure = async (promise: Promise<unknown>): Promise<Error> =>
+    promise.then(
+      () => expect.fail('no error'),
+      (error: unknown) => error as Error,
+    )
+  const isProven = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
+    readProof(
+      tags['scanned-proof'],
+      { bucket, key, versionId, etag, lastModified, verdict: tags['scanned'] ?? '' },
+      [proofKey],
+    )
+
+  it('tags a clean object with a proof and tells the verdict', async () => {
+    const version = put('hello')
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('clean')
+    expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27800' })
+    expect(routes()).to.deep.equal(['verdict.clean.storagebucket'])
+    expect(bench.published[0]?.json).to.deep.include({ type: 'object.scan.clean' })
+  })
+
+  it('tags an infected object first, then tells it and asks for the deletion of that version', async () => {
+    const version = put(`x${marker}`)
+    const order: string[] = []
+    bench.store.before = (call) => order.push(call)
+    bench.beforePublish = ({ routingKey }) => order.push(routingKey)
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('infected')
+    expect(order).to.deep.equal([
+      'open',
+      'setTags',
+      'verdict.infected.storagebucket',
+      's3minioqueue.actions',
+    ])
+    expect(bench.published[1]?.json).to.deep.include({
+      action: 'delete',
+      object: {
+        bucket,
+        key: 'a.txt',
+        versionId: version.versionId,
+        etag: version.etag,
+        lastModified: version.lastModified.toISOString(),
+      },
+    })
+    expect(bench.store.all, 'the scan path itself deleted').to.include(version)
+  })
+
+  it('reports the facts of the scan', async () => {
+    await scan(put('hello'))
+
+    const { data } = bench.published[0]?.json as unknown as { data: Record<string, never> }
+    expect(data['scanStatus']).to.equal('COMPLETED')
+    expect(data['scanResultDetails']).to.deep.equal({
+      scanResultStatus: 'CLEAN',
+      threats: [],
+      statusReasons: [],
+    })
+    expect(data['scan']).to.include({
+      signatureVersion: '27800',
+      signatureSet: 'official',
+      bytes: 5,
+      complete: true,
+    })
+    expect((data['scan'] as unknown as Record<string, unknown>)['sha256']).to.equal(
+      '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824',
+    )
+    expect(data['action']).to.deep.equal({ type: 'tag' })
+  })
+
+  it('keeps the tags of the uploader', async () => {
+    const version = put('hello', { project: 'x', code: '007' })
+
+    await scan(version)
+
+    expect(version.tags).to.include({ project: 'x', code: '007', scanned: 'clean' })
+  })
+
+  it('scans an object that brings its own verdict tag, and corrects it', async () => {
+    const version = put(marker, {
+      scanned: 'clean',
+      'scanned-proof': '1.0.27800.AAAAAAAAAAAAAAAAAAAAAA',
+      mine: 'y',
+    })
+
+    await scan(version)
+
+    expect(version.tags).to.include({ scanned: 'infected', mine: 'y' })
+    expect(isProven(version)).to.not.equal(undefined)
+  })
+
+  it('leaves ten tags of the uploader alone and writes the record instead', async () => {
+    const tags = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`t${index}`, 'v']))
+    const version = put('hello', { ...tags })
+
+    await scan(version)
+
+    expect(version.tags).to.deep.equal(tags)
+    expect([...bench.store.records.keys()]).to.have.length(1)
+    expect(JSON.parse([...bench.store.records.values()][0] ?? '')).to.include({
+      bucket,
+      key: 'a.txt',
+      verdict: 'clean',
+      etag: version.etag,
+    })
+    expect(routes()).to.deep.equal(['verdict.clean.storagebucket'])
+    const facts = { ...version, size: 5, tagCount: 10 }
+    expect(await bench.marks.proven({ bucket, key: 'a.txt', facts })).to.include({ tag: 'clean' })
+  })
+
+  it('writes the bare verdict beside nine tags, and the proof into the record', async () => {
+    const tags = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`t${index}`, 'v']))
+    const version = put('hello', { ...tags })
+
+    await scan(version)
+
+    expect(version.tags).to.deep.equal({ ...tags, scanned: 'clean' })
+    expect(bench.store.records.size).to.equal(1)
+  })
+
+  it('writes no tag at all with TAG_FILES=false, but a record', async () => {
+    await begin({ tags: false })
+    const version = put('hello', { mine: 'x' })
+
+    await scan(version)
+
+    expect(version.tags).to.deep.equal({ mine: 'x' })
+    expect(bench.store.records.size).to.equal(1)
+  })
+
+  it('adds detail tags as far as they fit, in characters that S3 takes', async () => {
+    await begin({ tagDetail: true })
+    bench.engine.judge = () => ({ status: 'infected', signature: '{HEX}Php.Bad(1)' })
+    const version = put('hello', { a: '1', b: '2', c: '3', d: '4', e: '5', f: '6' })
+
+    await scan(version)
+
+    expect(Object.keys(version.tags)).to.have.length(10)
+    expect(version.tags).to.include({
+      'scanned-signature': '_HEX_Php.Bad_1_',
+      scanned: 'infected',
+      f: '6',
+    })
+  })
+
+  it('calls an encrypted archive unscannable: tag no, never deleted', async () => {
+    bench.engine.judge = () => ({
+      status: 'unscannable',
+      reason: 107,
+      detail: 'Heuristics.Encrypted.Zip',
+    })
+    const version = put('PK')
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('no')
+    expect(isProven(version)).to.include({ reason: 107 })
+    expect(routes()).to.deep.equal(['verdict.unscannable.storagebucket'])
+    expect(bench.published[0]?.json).to.have.nested.property('data.scan.complete', false)
+  })
+
+  it('does not download an object over the limit: unscannable 101, not deleted', async () => {
+    await begin({ maxObjectBytes: 10 })
+    const version = put('x'.repeat(11))
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('no')
+    expect(bench.engine.scanned).to.deep.equal([])
+    expect(bench.published[0]?.json).to.have.nested.property(
+      'data.scanResultDetails.statusReasons[0]',
+      101,
+    )
+    expect(bench.store.all).to.include(version)
+  })
+
+  it('scans an object of exactly the limit', async () => {
+    await begin({ maxObjectBytes: 10 })
+    const version = put('x'.repeat(10))
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('clean')
+  })
+
+  it('scans an empty object', async () => {
+    const version = put('')
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('clean')
+    expect(bench.engine.scanned).to.have.length(1)
+  })
+
+  it('drops a folder, but scans a key with a slash at its end that has a body', async () => {
+    const folder = put('', {}, 'folder/')
+    const evil = put(marker, {}, 'evil/')
+
+    await scan(folder)
+    await scan(evil)
+
+    expect(folder.tags).to.deep.equal({})
+    expect(evil.tags['scanned']).to.equal('infected')
+  })
+
+  it('does nothing for a key that is gone', async () => {
+    await scanMessage(eventMessage({ key: 'gone', versionId: 'v1' }), bench.deps)
+
+    expect(bench.published).to.deep.equal([])
+  })
+
+  it('does nothing for a bucket that is not ours', async () => {
+    await scanMessage(eventMessage({ key: 'a.txt', versionId: 'v', bucket: 'other' }), bench.deps)
+
+    expect(bench.store.calls).to.deep.equal([])
+  })
+
+  it('throws DiscardError for what is no event', async () => {
+    const message = { ...eventMessage({ key: 'x' }), body: Buffer.from('nonsense') }
+
+    expect(await failure(scanMessage(message, bench.deps))).to.be.instanceOf(DiscardError)
+  })
+
+  it('scans that version even when a newer one is there', async () => {
+    const old = put(marker)
+    const newer = put('clean now')
+
+    await scan(old)
+
+    expect(old.tags['scanned']).to.equal('infected')
+    expect(newer.tags).to.deep.equal({})
+    expect(bench.published[1]?.json).to.have.nested.property('object.versionId', old.versionId)
+  })
+
+  it('tells nothing about a clean object that is deleted while it is scanned', async () => {
+    const version = put('hello')
+    bench.engine.judge = async () => {
+      await bench.store.remove(version)
+      return { status: 'clean' }
+    }
+
+    await scan(version)
+
+    expect(bench.published).to.deep.equal([])
+  })
+
+  it('still tells that an object was infected which is deleted while it is scanned', async () => {
+    const version = put(marker)
+    bench.engine.judge = async () => {
+      await bench.store.remove(version)
+      return { status: 'infected', signature: 'Fake.Marker' }
+    }
+
+    await scan(version)
+
+    expect(routes()).to.include('verdict.infected.storagebucket')
+  })
+
+  for (const [title, prepare, type] of [
+    [
+      'the engine fails',
+      (b: ScanBench) =>
+        (b.engine.judge = () => {
+          throw new Error('scan ERROR')
+        }),
+      Error,
+    ],
+    [
+      'the store is away',
+      (b: ScanBench) =>
+        (b.store.before = () => {
+          throw new StoreUnavailableError('503')
+        }),
+      StoreUnavailableError,
+    ],
+    [
+      'tagging fails',
+      (b: ScanBench) =>
+        (b.store.before = (call) => {
+          if (call === 'setTags') throw new StoreUnavailableError('503')
+        }),
+      StoreUnavailableError,
+    ],
+    ['the download breaks off', (b: ScanBench) => (b.store.cutAfterBytes = 2), Error],
+    [
+      'publishing is not confirmed',
+      (b: ScanBench) =>
+        (b.beforePublish = () => {
+          throw new PublishError('no confirm')
+        }),
+      PublishError,
+    ],
+  ] as const) {
+    it(`throws, tells nothing and deletes nothing when ${title}`, async () => {
+      const version = put(marker)
+      prepare(bench)
+
+      const error = await failure(scan(version))
+
+      expect(error).to.be.instanceOf(type)
+      expect(bench.published).to.deep.equal([])
+      expect(bench.store.all).to.include(version)
+      expect(bench.folder.budget.usedBytes).to.equal(0)
+      expect(await bench.filesLeft()).to.deep.equal([])
+    })
+  }
+
+  it('says NoSpaceError before the first body byte when the scan folder has no room', async () => {
+    bench.deps.folder.checkRoom = async (bytes) => {
+      throw new NoSpaceError('full', bytes)
+    }
+
+    expect(await failure(scan(put('hello')))).to.be.instanceOf(NoSpaceError)
+    expect(bench.engine.scanned).to.deep.equal([])
+  })
+
+  it('repeats the same ids when it does the work again', async () => {
+    const version = put(marker)
+
+    await scan(version)
+    await scan(version, { deliveries: 1 })
+
+    const ids = bench.published.map((one) => one.messageId)
+    expect(ids.slice(2)).to.deep.equal(ids.slice(0, 2))
+    expect(new Set(ids).size).to.equal(2)
+  })
+
+  it('gives two uploads of the same bytes different ids', async () => {
+    await scan(put('same'))
+    await scan(put('same'))
+
+    expect(bench.published[0]?.messageId).to.not.equal(bench.published[1]?.messageId)
+  })
+
+  it('never puts clean over a proven infected of the same signatures', async () => {
+    const version = put(marker)
+    await scan(version)
+    bench.engine.judge = () => ({ status: 'clean' })
+
+    const error = await failure(scan(version, { attempt: 2 }))
+
+    expect(error.message).to.include('proven infected')
+    expect(version.tags['scanned']).to.equal('infected')
+    expect(routes().filter((key) => key.startsWith('verdict.clean'))).to.deep.equal([])
+  })
+
+  it('puts clean over a proven infected when the signatures are newer', async () => {
+    const version = put(marker)
+    await scan(version)
+    bench.engine.judge = () => ({ status: 'clean' })
+    Object.assign(bench.engine, {
+      info: { engineVersion: '1', signatureVersion: '27801', signatureSet: 'official' },
+    })
+
+    await scan(version, { attempt: 2 })
+
+    expect(version.tags['scanned']).to.equal('clean')
+  })
+
+  it('never holds more downloads than the budget has room for', async () => {
+    await begin({ budgetBytes: 25_000, maxObjectBytes: 12_500 })
+    const versions = Array.from({ length: 8 }, (_, index) =>
+      put(Buffer.alloc(10_000, index), {}, `k${index}`),
+    )
+    let most = 0
+    bench.engine.onWrite = async () => {
+      most = Math.max(most, bench.folder.budget.usedBytes)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+
+    await Promise.all(versions.map((version) => scan(version)))
+
+    expect(most).to.equal(20_000)
+    expect(versions.map((version) => version.tags['scanned'])).to.deep.equal(Array(8).fill('clean'))
+  })
+
+  it('scans alone what has come back five times or failed twice', async () => {
+    const versions = Array.from({ length: 6 }, (_, index) => put(`v${index}`, {}, `k${index}`))
+    let beside = 0
+    bench.engine.judge = async (bytes) => {
+      if (bytes.toString() === 'v3') beside = bench.engine.mostAtATime
+      await new Promise((resolve) => setImmediate(resolve))
+      return { status: 'clean' }
+    }
+    const [poison] = versions.splice(3, 1) as [StoredVersion]
+
+    await scan(poison, { deliveries: 5 })
+    await Promise.all([...versions.map((version) => scan(version)), scan(poison, { attempt: 3 })])
+
+    expect(beside).to.be.greaterThan(0)
+  })
+
+  describe('without a versionId', () => {
+    it('scans the version that has the etag of the event', async () => {
+      const other = put('other')
+      const meant = put('meant')
+      put('newest')
+
+      await scanMessage(eventMessage({ key: 'a.txt', etag: meant.etag }), bench.deps)
+
+      expect(meant.tags['scanned']).to.equal('clean')
+      expect(other.tags).to.deep.equal({})
+    })
+
+    it('scans every version with that etag which has no proof', async () => {
+      const first = put('same')
+      const second = put('same')
+
+      await scanMessage(eventMessage({ key: 'a.txt', etag: first.etag }), bench.deps)
+      const scans = bench.engine.scanned.length
+      await scanMessage(eventMessage({ key: 'a.txt', etag: first.etag }), bench.deps)
+
+      expect([first.tags['scanned'], second.tags['scanned']]).to.deep.equal(['clean', 'clean'])
+      expect(scans).to.equal(2)
+      expect(bench.engine.scanned.length, 'scanned proven versions again').to.equal(2)
+    })
+
+    it('does not take a longer key with the same beginning', async () => {
+      const longer = put('same', {}, 'a.txt.bak')
+      const meant = put('same')
+
+      await scanMessage(eventMessage({ key: 'a.txt', etag: meant.etag }), bench.deps)
+
+      expect(longer.tags).to.deep.equal({})
+      expect(meant.tags['scanned']).to.equal('clean')
+    })
+
+    it('finds the object of a form upload, whose event has no key', async () => {
+      const version = put('form', {}, 'some/form.bin')
+      const body = {
+        Records: [
+          {
+            eventSource: 'aws:s3',
+            eventName: 's3:ObjectCreated:Post',
+            s3: {
+              configurationId: 'rabbitmq-global',
+              bucket: { name: bucket },
+              object: { key: '', eTag: `"${version.etag}"` },
+            },
+          },
+        ],
+      }
+
+      await scanMessage(
+        { ...eventMessage({ key: 'x' }), body: Buffer.from(JSON.stringify(body)) },
+        bench.deps,
+      )
+
+      expect(version.tags['scanned']).to.equal('clean')
+    })
+  })
+
+  describe('on an unversioned bucket', () => {
+    beforeEach(() => begin({ versioned: false }))
+
+    it('tags the object and pins the deletion to its etag', async () => {
+      const version = put(marker)
+
+      await scan(version)
+
+      expect(version.tags['scanned']).to.equal('infected')
+      expect(bench.published[1]?.json).to.have.nested.property('object.etag', version.etag)
+    })
+
+    it('scans what is there now when the object was overwritten before the download', async () => {
+      const old = put('old')
+      const current = put(marker)
+
+      await scanMessage(eventMessage({ key: 'a.txt', etag: old.etag }), bench.deps)
+
+      expect(current.tags['scanned']).to.equal('infected')
+      expect(bench.published[0]?.json).to.have.nested.property(
+        'data.s3ObjectDetails.eTag',
+        current.etag,
+      )
+    })
+
+    it('takes its tag off newer bytes and queues them when the object is overwritten while it is scanned', async () => {
+      const old = put('old')
+      bench.engine.judge = () => {
+        put(marker, { mine: 'x' })
+        return { status: 'clean' }
+      }
+
+      await scan(old)
+
+      const current = bench.store.all.at(-1)
+      expect(current?.tags).to.deep.equal({ mine: 'x' })
+      const job = bench.published.find((one) => one.routingKey === 's3minioqueue')
+      expect(job?.json).to.deep.include({ objects: [{ bucket, key: 'a.txt' }] })
+    })
+  })
+
+  describe('for verify, sweep and re-scan jobs', () => {
+    it('is done without a download when the verdict is proven', async () => {
+      const version = put('hello')
+      await scan(version)
+      bench.store.calls.length = 0
+
+      for (const kind of ['verify', 'sweep'])
+        await scanMessage(jobMessage(kind, [version]), bench.deps)
+
+      expect(bench.store.calls).to.not.include('open')
+      expect(bench.published).to.have.length(1)
+    })
+
+    it('does the work again on a redelivery: judged is not told', async () => {
+      const version = put('hello')
+      await scan(version)
+
+      await scanMessage(jobMessage('verify', [version], { deliveries: 1 }), bench.deps)
+      await scanMessage(jobMessage('verify', [version], { attempt: 2 }), bench.deps)
+
+      expect(bench.published).to.have.length(3)
+    })
+
+    it('scans an object whose verdict tag was made by somebody else', async () => {
+      const version = put(marker, { scanned: 'clean' })
+
+      await scanMessage(jobMessage('verify', [version]), bench.deps)
+
+      expect(version.tags['scanned']).to.equal('infected')
+    })
+
+    it('asks for the deletion again when a proven infected version is still there', async () => {
+      const version = put(marker)
+      await scan(version)
+      bench.published.length = 0
+
+      await scanMessage(jobMessage('verify', [version]), bench.deps)
+
+      expect(routes()).to.deep.equal(['s3minioqueue.actions'])
+    })
+
+    it('re-scans only what newer signatures have not seen', async () => {
+      const version = put('hello')
+      await scan(version)
+
+      await scanMessage(jobMessage('rescan', [version], { id: 'g1' }), bench.deps)
+      const before = bench.published.length
+      Object.assign(bench.engine, {
+        info: { engineVersion: '1', signatureVersion: '27801', signatureSet: 'official' },
+      })
+      await scanMessage(jobMessage('rescan', [version], { id: 'g2' }), bench.deps)
+
+      expect(before).to.equal(1)
+      expect(bench.published).to.have.length(2)
+      expect(bench.published[0]?.messageId).to.not.equal(bench.published[1]?.messageId)
+    })
+  })
+
+  describe('giveUpMessage', () => {
+    it('tags no and tells that there is no verdict', async () => {
+      const version = put('hello')
+
+      await giveUpMessage(
+        eventMessage(version, { attempt: 5 }),
+        new Error('clamd says nonsense'),
+        bench.deps,
+      )
+
+      expect(version.tags['scanned']).to.equal('no')
+      expect(routes()).to.deep.equal(['verdict.failed.storagebucket'])
+      expect(bench.published[0]?.json).to.have.nested.property(
+        'data.scanResultDetails.detail',
+        'clamd says nonsense',
+      )
+    })
+
+    it('leaves a proven verdict as it is', async () => {
+      const version = put(marker)
+      await scan(version)
+
+      await giveUpMessage(eventMessage(version), new Error('x'), bench.deps)
+
+      expect(version.tags['scanned']).to.equal('infected')
+    })
+
+    it('replaces a clean tag that nobody of us has written', async () => {
+      const version = put(marker, { scanned: 'clean' })
+
+      await giveUpMessage(eventMessage(version), new Error('x'), bench.deps)
+
+      expect(version.tags['scanned']).to.equal('no')
+    })
+
+    it('is silent about an object that is gone', async () => {
+      await giveUpMessage(eventMessage({ key: 'gone', versionId: 'v' }), new Error('x'), bench.deps)
+
+      expect(bench.published).to.deep.equal([])
+    })
+  })
+})
