@@ -1,0 +1,119 @@
+// Runs the test suites one after the other and ends with `N passed, N failed, N skipped`.
+// Usage: node testing/run.ts [suite …]; without names all of them, the static checks first.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { globSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const root = new URL('..', import.meta.url).pathname
+const bin = (name: string) => join(root, 'node_modules', '.bin', name)
+
+interface Suite {
+  name: string
+  timeoutMs: number
+}
+
+const suites: Suite[] = [
+  { name: 'unit', timeoutMs: 5_000 },
+  { name: 'integration', timeoutMs: 60_000 },
+  { name: 'acceptance', timeoutMs: 120_000 },
+  { name: 'compose', timeoutMs: 120_000 },
+]
+
+const checks: [string, string, string[]][] = [
+  ['type check', 'tsc', []],
+  ['lint', 'oxlint', ['services', 'testing']],
+  ['format', 'oxfmt', ['--check', 'services', 'testing']],
+]
+
+async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.filter(
+    (name) => name !== 'check' && !suites.some((suite) => suite.name === name),
+  )
+  if (unknown.length > 0) {
+    process.stderr.write(
+      `no suite named ${unknown.join(', ')}; there are check, ${suites.map((suite) => suite.name).join(', ')}\n`,
+    )
+    return 2
+  }
+  const wanted = (name: string) => names.length === 0 || names.includes(name)
+  const folder = mkdtempSync(join(tmpdir(), 'avscan-tests-'))
+  const countsFile = join(folder, 'counts')
+  const begun = Date.now()
+  let [passed, failed, skipped] = [0, 0, 0]
+
+  try {
+    if (wanted('check')) {
+      for (const [title, command, args] of checks) {
+        const good = (await run(bin(command), args, {})) === 0
+        process.stdout.write(`${good ? 'passed' : 'FAILED'}: ${title}\n`)
+        if (good) passed++
+        else failed++
+      }
+    }
+    for (const { name, timeoutMs } of suites) {
+      const files = globSync(`testing/${name}/**/*.test.ts`, { cwd: root }).toSorted()
+      if (!wanted(name) || files.length === 0) continue
+      process.stdout.write(`\n── ${name} ──\n`)
+      rmSync(countsFile, { force: true })
+      const code = await run(
+        process.execPath,
+        [
+          bin('mocha'),
+          '--forbid-only',
+          '--timeout',
+          String(timeoutMs),
+          '--reporter',
+          join(root, 'testing/support/reporter.ts'),
+          ...files,
+        ],
+        { COUNTS_FILE: countsFile },
+      )
+      const counts = readCounts(countsFile)
+      passed += counts.passes
+      skipped += counts.pending
+      // A runner that died before it could count has failed as well.
+      failed += counts.failures === 0 && code !== 0 ? 1 : counts.failures
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+  process.stdout.write(
+    `\n${Math.round((Date.now() - begun) / 1000)} s\n${passed} passed, ${failed} failed, ${skipped} skipped\n`,
+  )
+  return failed === 0 && passed > 0 ? 0 : 1
+}
+
+function readCounts(file: string): { passes: number; failures: number; pending: number } {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as {
+      passes: number
+      failures: number
+      pending: number
+    }
+  } catch {
+    return { passes: 0, failures: 1, pending: 0 }
+  }
+}
+
+function run(
+  command: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: 'inherit',
+      env: { ...process.env, ...env },
+    })
+    child.once('error', (error) => {
+      process.stderr.write(`${command}: ${error.message}\n`)
+      resolve(1)
+    })
+    child.once('exit', (code, signal) => resolve(signal === null ? (code ?? 1) : 1))
+  })
+}
+
+process.exitCode = await main(process.argv.slice(2))
