@@ -364,6 +364,9 @@ export function crossChecks(config: Config): { path: string; message: string }[]
     })
   if (config.proof.key !== '' && config.proof.key.length < 32)
     problems.push({ path: 'proof.key', message: 'at least 32 characters' })
+  for (const [index, key] of config.proof.oldKeys.entries())
+    if (key.length < 32)
+      problems.push({ path: `proof.oldKeys.${index}`, message: 'at least 32 characters' })
   if (config.engine.socket !== '' && config.engine.kind !== 'clamd')
     problems.push({
       path: 'engine.socket',

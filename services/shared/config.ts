@@ -4,6 +4,7 @@ import { isScalar, LineCounter, parseDocument, visit, type Document } from 'yaml
 import { z } from 'zod'
 import { configSchema, crossChecks, type Config, type SettingMeta } from './config-schema.ts'
 import { describeError, errorCode } from './errors.ts'
+import { nearestKey } from './nearest-key.ts'
 
 export const defaultConfigPath = '/opt/av-scan/av-scan.yaml'
 
@@ -67,11 +68,11 @@ function environmentName(setting: Setting, service: string): string | undefined 
 export function loadConfig(options: LoadOptions): Readonly<Config> {
   const { env, service } = options
   const problems: string[] = []
-  const path = env['AV_CONFIG'] ?? defaultConfigPath
-  const file = readDocument(path, env, env['AV_CONFIG'] !== undefined, problems)
+  const named = env['AV_CONFIG'] ?? ''
+  const path = named === '' ? defaultConfigPath : named
+  const file = readDocument(path, env, named !== '', problems)
   const values = (file.document?.toJS() ?? {}) as Record<string, unknown>
   const fromEnvironment = new Map<string, string>()
-  const shown = new Map<string, unknown>()
   const secrets = new Set<string>()
 
   if (typeof values !== 'object' || Array.isArray(values))
@@ -84,7 +85,6 @@ export function loadConfig(options: LoadOptions): Readonly<Config> {
     // An empty variable is how compose passes "not set".
     if (value === undefined || value === '') continue
     fromEnvironment.set(setting.path, name)
-    shown.set(setting.path, value)
     setPath(values, setting.path, coerce(unwrap(setting.schema), value))
   }
 
@@ -96,16 +96,33 @@ export function loadConfig(options: LoadOptions): Readonly<Config> {
     return `${file.locate(dotted.split('.'))} ${dotted}`
   }
   const got = (dotted: string): string => {
-    if ([...secrets].some((secret) => dotted.startsWith(secret)) || /secret$/i.test(dotted))
-      return '***'
     const value = getPath(values, dotted)
-    return value === undefined ? 'nothing' : JSON.stringify(value)
+    if (value === undefined) return 'nothing'
+    if (Array.isArray(value)) return 'a list'
+    if (typeof value === 'object' && value !== null) return 'a mapping'
+    // A secret, a part of one, or text where a section with a secret belongs.
+    const hidden =
+      [...secrets].some((secret) => within(dotted, secret) || within(secret, dotted)) ||
+      /^endpoints(\.\d+)?(\.secret)?$/.test(dotted)
+    return hidden ? '***' : JSON.stringify(value)
+  }
+  const checkRequired = (config: unknown) => {
+    for (const dotted of options.required ?? []) {
+      if ((getPath(config, dotted) ?? '') !== '') continue
+      const setting = listSettings().find((one) => one.path === dotted)
+      const name = setting === undefined ? undefined : environmentName(setting, service)
+      problems.push(
+        `${dotted}: required by ${service}; set ${name ?? dotted}${setting?.secret === true ? ` or ${name}_FILE` : ''}`,
+      )
+    }
   }
 
   const parsed = configSchema.safeParse(values)
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {
       const dotted = issue.path.join('.')
+      // What a missing variable leaves behind is wrong for that reason only.
+      if (problems.some((one) => one.startsWith(`${where(dotted).split(' ')[0]} \${`))) continue
       if (issue.code === 'unrecognized_keys') {
         for (const key of issue.keys) {
           const full = dotted === '' ? key : `${dotted}.${key}`
@@ -117,18 +134,12 @@ export function loadConfig(options: LoadOptions): Readonly<Config> {
         )
       }
     }
+    checkRequired(values)
     throw new ConfigError(problems)
   }
   for (const { path: dotted, message } of crossChecks(parsed.data))
     problems.push(`${where(dotted)}: ${message}`)
-  for (const dotted of options.required ?? []) {
-    if (getPath(parsed.data, dotted) !== '') continue
-    const setting = listSettings().find((one) => one.path === dotted)
-    const name = setting === undefined ? undefined : environmentName(setting, service)
-    problems.push(
-      `${dotted}: required by ${service}; set ${name ?? dotted}${setting?.secret === true ? ` or ${name}_FILE` : ''}`,
-    )
-  }
+  checkRequired(parsed.data)
   if (problems.length > 0) throw new ConfigError(problems)
   return deepFreeze(parsed.data)
 }
@@ -166,8 +177,15 @@ function readDocument(
     return `${path}:${line}:${col}`
   }
   for (const error of document.errors)
-    problems.push(`${at(error.pos[0])} ${error.message.split('\n')[0]}`)
-  if (document.errors.length > 0) throw new ConfigError(problems)
+    problems.push(`${at(error.pos[0])} ${withoutPosition(error.message)}`)
+  visit(document, {
+    // toJS would throw an error that quotes what may be a password beginning with *.
+    Alias(_, node) {
+      if (node.resolve(document) === undefined)
+        problems.push(`${at(node.range?.[0] ?? 0)} a value that begins with * needs quotes`)
+    },
+  })
+  if (problems.length > 0) throw new ConfigError(problems)
   // Substitution happens in parsed scalars, so that a secret holding ": " or "#" cannot change the document.
   visit(document, {
     Scalar(_, node) {
@@ -221,16 +239,27 @@ function coerce(schema: z.ZodType, value: string): unknown {
     if (/^(false|no|off|0)$/i.test(value)) return false
     return value
   }
-  if (schema instanceof z.ZodArray) return value.split(',').map((part) => part.trim())
+  if (schema instanceof z.ZodArray)
+    return value
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '')
   return value
 }
 
+/** yaml ends the first line of a message with the position, which is said already, and quotes the source below. */
+function withoutPosition(message: string): string {
+  return (message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:$/, '')
+}
+
+function within(dotted: string, section: string): boolean {
+  return dotted === section || dotted.startsWith(`${section}.`)
+}
+
 function suggestion(unknown: string): string {
-  const last = unknown.split('.').at(-1)?.toLowerCase().replaceAll(/[_-]/g, '') ?? ''
-  const near = listSettings().find(
-    ({ path }) => path !== unknown && path.split('.').at(-1)?.toLowerCase() === last,
-  )
-  return near === undefined ? '' : `; did you mean ${near.path}?`
+  const known = listSettings().map((setting) => setting.path)
+  const near = nearestKey(unknown, known)
+  return near === undefined ? '' : `; did you mean ${near}?`
 }
 
 function lowerFirst(text: string): string {
@@ -248,8 +277,11 @@ function setPath(values: Record<string, unknown>, dotted: string, value: unknown
   const last = keys.pop() as string
   let section = values
   for (const key of keys) {
-    if (typeof section[key] !== 'object' || section[key] === null) section[key] = {}
-    section = section[key] as Record<string, unknown>
+    const inner = section[key] ?? {}
+    // Something else than a section: left for the schema to refuse.
+    if (typeof inner !== 'object') return
+    section[key] = inner
+    section = inner as Record<string, unknown>
   }
   section[last] = value
 }
