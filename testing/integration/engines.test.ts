@@ -157,16 +157,12 @@ describe('clamd, real', function () {
     it('fails an upload that stalls past its ReadTimeout', async () => {
       const stream = await engine().open(1_000_000, never())
       await stream.write(Buffer.alloc(600_000))
-      const late = rejection(
-        eventually(
-          async () => {
-            await stream.write(Buffer.alloc(0))
-            return false
-          },
-          { timeoutMs: 8_000 },
+      await eventually(() =>
+        stream.write(Buffer.alloc(0)).then(
+          () => false,
+          () => true,
         ),
       )
-      await late
 
       expect(await rejection(stream.end())).to.have.property('name', 'ClamdError')
     })

@@ -23,15 +23,19 @@ export class ClamdSession {
   canaryAt = -Infinity
   readonly #socket: Socket
   readonly #options: SessionOptions
+  readonly #isTcp: boolean
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
   #text = ''
   #failure: Error | undefined
+  #isAsking = false
+  #isLetterAhead = false
   #room: { resolve(): void; reject(error: Error): void } | undefined
 
   private constructor(socket: Socket, options: SessionOptions) {
     this.#socket = socket
     this.#options = options
+    this.#isTcp = socket.remoteAddress !== undefined
     socket.setEncoding('latin1')
     socket.on('data', (text: string) => this.#receive(text))
     socket.on('drain', () => this.#room?.resolve())
@@ -122,8 +126,10 @@ export class ClamdSession {
     )
     try {
       await this.send([Buffer.from(`z${command}\0`)])
+      this.#isAsking = true
       return await reply
     } finally {
+      this.#isAsking = false
       clearTimeout(timer)
     }
   }
@@ -152,14 +158,27 @@ export class ClamdSession {
   end(): void {
     if (this.#failure) return
     this.#failure = new ClamdError('closed', 'the session was ended')
-    this.#socket.end('zEND\0')
+    this.#socket.end(this.#isLetterAhead ? 'END\0' : 'zEND\0')
     this.#socket.setTimeout(this.#options.connectMs, () => this.#socket.destroy())
     this.#socket.unref()
   }
 
+  /**
+   * Over TCP clamd sends the id of VERSION and its text as two segments; Nagle keeps the second until the first is
+   * acknowledged, and the kernel acknowledges after 40 ms unless there is something to send. So the first letter of
+   * the next command is sent ahead: it has no answer that would be kept in the same way.
+   */
+  #nudge(): void {
+    this.#isLetterAhead = true
+    this.#socket.write('z')
+  }
+
   #write(parts: readonly Buffer[]): boolean {
+    const skip = this.#isLetterAhead ? 1 : 0
+    this.#isLetterAhead = false
     this.#socket.cork()
-    for (const part of parts) this.#socket.write(part)
+    for (const [index, part] of parts.entries())
+      this.#socket.write(index === 0 ? part.subarray(skip) : part)
     this.#socket.uncork()
     return !this.#socket.writableNeedDrain
   }
@@ -179,6 +198,8 @@ export class ClamdSession {
       this.#text = this.#text.slice(at + 1)
       this.#accept(line)
     }
+    const mayNudge = this.#isTcp && this.#isAsking && !this.#isLetterAhead
+    if (this.#text !== '' && !this.#failure && mayNudge) this.#nudge()
     if (this.#text.length > longestReply)
       this.fail(new ClamdError('protocol', 'clamd sent a reply without an end'))
   }
