@@ -1,4 +1,5 @@
 // RabbitMQ as a supervised child: its own epmd, cookie, data and ports, TLS only, everything on 127.0.0.1.
+import { createHash } from 'node:crypto'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Layout } from './layout.ts'
@@ -54,9 +55,15 @@ export function rabbitmqConf({ layout, ports, secrets }: BrokerOptions): string 
 export function brokerChildren(options: BrokerOptions, server: string): ChildSpec[] {
   const { layout, ports, base } = options
   const folder = layout.broker
-  writeFileSync(join(folder, 'rabbitmq.conf'), rabbitmqConf(options), { mode: 0o600 })
+  const conf = rabbitmqConf(options)
+  writeFileSync(join(folder, 'rabbitmq.conf'), conf, { mode: 0o600 })
   writeFileSync(join(folder, 'enabled_plugins'), '[rabbitmq_management].\n')
-  const env = { ...base, HOME: folder, ERL_EPMD_PORT: String(ports.epmd), ERL_EPMD_ADDRESS: '127.0.0.1' }
+  const env = {
+    ...base,
+    HOME: folder,
+    ERL_EPMD_PORT: String(ports.epmd),
+    ERL_EPMD_ADDRESS: '127.0.0.1',
+  }
   return [
     {
       name: 'epmd',
@@ -86,6 +93,8 @@ export function brokerChildren(options: BrokerOptions, server: string): ChildSpe
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
         // Makes the script become the broker instead of waiting for it, so that signals reach it.
         RUNNING_UNDER_SYSTEMD: 'true',
+        // Makes a changed file a changed child, which is restarted.
+        CONF_SHA256: createHash('sha256').update(conf).digest('hex'),
       },
       cwd: folder,
       ready: { kind: 'http', url: `https://127.0.0.1:${ports.management}/`, caFile: layout.caFile },

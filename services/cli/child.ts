@@ -97,7 +97,11 @@ export class Child {
     const { pid } = child
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => this.#log.write(chunk))
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => this.#log.write(chunk))
-    this.#set({ phase: 'starting', since: new Date().toISOString(), ...(pid === undefined ? {} : { pid }) })
+    this.#set({
+      phase: 'starting',
+      since: new Date().toISOString(),
+      ...(pid === undefined ? {} : { pid }),
+    })
     this.#ended = new Promise((resolve) => {
       let over = false
       const end = (how: string) => {
@@ -119,7 +123,11 @@ export class Child {
 
   async #watch(child: ChildProcess): Promise<void> {
     const deadline = Date.now() + this.spec.readyTimeoutMs
-    for (let pauseMs = 50; this.#process === child && !this.#stopping; pauseMs = Math.min(pauseMs * 1.5, 500)) {
+    for (
+      let pauseMs = 50;
+      this.#process === child && !this.#stopping;
+      pauseMs = Math.min(pauseMs * 1.5, 500)
+    ) {
       if (await isReady(this.spec.ready)) {
         // Somebody else may answer on its port while it is already gone.
         if (this.#process !== child || this.#stopping) return
@@ -130,7 +138,9 @@ export class Child {
       }
       if (Date.now() > deadline && this.state.phase === 'starting') {
         this.#set({ phase: 'failed' })
-        this.#around.say(`${this.spec.name}: not ready after ${this.spec.readyTimeoutMs} ms; still waiting`)
+        this.#around.say(
+          `${this.spec.name}: not ready after ${this.spec.readyTimeoutMs} ms; still waiting`,
+        )
         this.#settle()
       }
       await sleep(pauseMs)

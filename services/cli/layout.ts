@@ -47,7 +47,9 @@ export function layoutOf(runDir: string): Layout {
     broker: join(runDir, 'broker'),
     engine: join(runDir, 'engine'),
     engineSocket:
-      Buffer.byteLength(inside) <= maxSocketPath ? inside : join(socketFallback(runDir), 'clamd.sock'),
+      Buffer.byteLength(inside) <= maxSocketPath
+        ? inside
+        : join(socketFallback(runDir), 'clamd.sock'),
     signatures: join(runDir, 'engine/signatures'),
     store: join(runDir, 'store'),
     scan: join(runDir, 'scan'),
@@ -68,6 +70,9 @@ export function makeFolders(layout: Layout): void {
   // In a folder that everybody may write, somebody else may have been first.
   const found = lstatSync(fallback)
   if (!found.isDirectory() || found.uid !== userInfo().uid)
-    throw new FatalError(`${fallback} belongs to somebody else`, 'remove it, or use a shorter path for the checkout')
+    throw new FatalError(
+      `${fallback} belongs to somebody else`,
+      'remove it, or use a shorter path for the checkout',
+    )
   chmodSync(fallback, 0o700)
 }

@@ -8,13 +8,17 @@ export interface LogFile {
   flush(): void
 }
 
-export function openLogFile(path: string, options: { maxBytes: number; mask?: readonly string[] }): LogFile {
+export function openLogFile(
+  path: string,
+  options: { maxBytes: number; mask?: readonly string[] },
+): LogFile {
   mkdirSync(dirname(path), { recursive: true })
   let size = sizeOf(path)
   let rest = ''
   const masked = (line: string) => {
     let shown = line
-    for (const secret of options.mask ?? []) if (secret !== '') shown = shown.replaceAll(secret, '***')
+    for (const secret of options.mask ?? [])
+      if (secret !== '') shown = shown.replaceAll(secret, '***')
     return shown
   }
   const append = (text: string) => {

@@ -17,9 +17,13 @@ export interface Paths {
 
 export const rootDir = resolve(dirname(new URL(import.meta.url).pathname), '../..')
 
-export function findPaths(env: Readonly<Record<string, string | undefined>>, root = rootDir): Paths {
+export function findPaths(
+  env: Readonly<Record<string, string | undefined>>,
+  root = rootDir,
+): Paths {
   const given = env['RUN_DIR']
-  const isDefault = given === undefined || given === '' || resolve(root, given) === join(root, '.run')
+  const isDefault =
+    given === undefined || given === '' || resolve(root, given) === join(root, '.run')
   const runDir = isDefault ? join(root, '.run') : resolve(root, given)
   const envFile = env['ENV_FILE']
     ? resolve(root, env['ENV_FILE'])
@@ -30,7 +34,9 @@ export function findPaths(env: Readonly<Record<string, string | undefined>>, roo
     root,
     runDir,
     envFile,
-    configFile: env['AV_CONFIG'] ? resolve(root, env['AV_CONFIG']) : join(root, 'docker-compose/config/av-scan.yaml'),
+    configFile: env['AV_CONFIG']
+      ? resolve(root, env['AV_CONFIG'])
+      : join(root, 'docker-compose/config/av-scan.yaml'),
     toolsDir: join(root, '.run/bin'),
     isDefault,
   }

@@ -34,14 +34,20 @@ export function isPortFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', () => resolve(false))
-    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)))
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () =>
+      server.close(() => resolve(true)),
+    )
   })
 }
 
 export type IsFree = (port: number) => Promise<boolean>
 
 /** `wanted` when it is free, else a free one below the range that the kernel gives to clients. */
-export async function findPort(wanted: number | undefined, taken: ReadonlySet<number>, isFree: IsFree = isPortFree): Promise<number> {
+export async function findPort(
+  wanted: number | undefined,
+  taken: ReadonlySet<number>,
+  isFree: IsFree = isPortFree,
+): Promise<number> {
   if (wanted !== undefined && !taken.has(wanted) && (await isFree(wanted))) return wanted
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = randomInt(20_000, 32_000)
@@ -81,7 +87,13 @@ export async function choosePorts(options: ChooseOptions): Promise<Ports> {
   return chosen
 }
 
-async function checkKept(kept: Ports, ours: ReadonlySet<number>, isFree: IsFree, runDir: string, scale: number): Promise<void> {
+async function checkKept(
+  kept: Ports,
+  ours: ReadonlySet<number>,
+  isFree: IsFree,
+  runDir: string,
+  scale: number,
+): Promise<void> {
   const conflicts: string[] = []
   for (const [key, value] of Object.entries(kept)) {
     // The demo's port is only needed while the demo runs.

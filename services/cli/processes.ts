@@ -22,7 +22,10 @@ export function findMarked(runDir: string): number[] {
 export function isMarked(pid: number, runDir: string): boolean {
   try {
     const state = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '')[0]
-    return state !== 'Z' && readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${marker}=${runDir}`)
+    return (
+      state !== 'Z' &&
+      readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${marker}=${runDir}`)
+    )
   } catch {
     return false
   }
@@ -66,7 +69,8 @@ export function holdsConnection(pid: number, port: number): boolean {
     }
     for (const line of lines) {
       const fields = line.trim().split(/\s+/)
-      if (fields[2]?.endsWith(remote) === true && fields[3] === '01' && fields[9] !== undefined) inodes.add(fields[9])
+      if (fields[2]?.endsWith(remote) === true && fields[3] === '01' && fields[9] !== undefined)
+        inodes.add(fields[9])
     }
   }
   if (inodes.size === 0) return false

@@ -36,12 +36,6 @@ export interface Part {
   detail?: string
 }
 
-export interface SignatureFacts {
-  set: 'official' | 'custom' | 'test'
-  version?: string
-  date?: string
-}
-
 export interface Runtime {
   readonly name: 'native' | 'docker'
   /** Brings everything up, or up to date, and returns when every part is ready. Running it again is fine. */
@@ -51,7 +45,6 @@ export interface Runtime {
   /** Is there a deployment of this runtime (running or stopped)? */
   exists(): Promise<boolean>
   parts(): Promise<Part[]>
-  signatures(): Promise<SignatureFacts>
   /** The /metrics text of every worker and the notifier, by part; undefined where one does not answer. */
   metrics(): Promise<Map<string, string | undefined>>
   /** Endpoints of the verdicts and whether they are on: from the configuration. */
@@ -89,7 +82,10 @@ export async function chooseRuntime(around: Surroundings): Promise<Choice> {
   const { forced, deployed } = around
   if (forced !== undefined && forced !== '') {
     if (forced !== 'native' && forced !== 'docker')
-      throw new FatalError(`RUNTIME=${forced} is not known`, 'set RUNTIME=docker or RUNTIME=native, or leave it out')
+      throw new FatalError(
+        `RUNTIME=${forced} is not known`,
+        'set RUNTIME=docker or RUNTIME=native, or leave it out',
+      )
     return { name: forced, why: 'RUNTIME asks for it' }
   }
   if (deployed !== undefined) return { name: deployed, why: 'that is how it is deployed' }
@@ -104,7 +100,9 @@ export async function chooseRuntime(around: Surroundings): Promise<Choice> {
 }
 
 /** Asks the engine itself; a client without a running engine is no engine. */
-export function findDockerTrouble(env: NodeJS.ProcessEnv = process.env): Promise<string | undefined> {
+export function findDockerTrouble(
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string | undefined> {
   return new Promise((resolve) => {
     execFile(
       'docker',

@@ -61,7 +61,10 @@ export function readSecrets(file: string): Secrets | undefined {
     return parseEnvFile(readFileSync(file, 'utf8'))
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined
-    throw new FatalError(`read ${file}: ${describeError(error)}`, 'the secrets of the deployment are kept there')
+    throw new FatalError(
+      `read ${file}: ${describeError(error)}`,
+      'the secrets of the deployment are kept there',
+    )
   }
 }
 
@@ -78,7 +81,9 @@ export function ensureSecrets(file: string): { secrets: Secrets; created: boolea
       : readFileSync(file, 'utf8').replace(/\n?$/, '\n')
   mkdirSync(dirname(file), { recursive: true })
   const temporary = `${file}.new`
-  writeFileSync(temporary, before + added.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600 })
+  writeFileSync(temporary, before + added.map(([key, value]) => `${key}=${value}\n`).join(''), {
+    mode: 0o600,
+  })
   renameSync(temporary, file)
   return { secrets: { ...existing, ...Object.fromEntries(added) }, created: existing === undefined }
 }

@@ -65,8 +65,10 @@ export interface SpecChange {
 
 /** What must be stopped (gone or changed; last one first) and started (new or changed; in order). */
 export function diffSpecs(before: readonly ChildSpec[], after: readonly ChildSpec[]): SpecChange {
-  const find = (children: readonly ChildSpec[], name: string) => children.find((child) => child.name === name)
-  const same = (child: ChildSpec, other: ChildSpec | undefined) => other !== undefined && isDeepStrictEqual(child, other)
+  const find = (children: readonly ChildSpec[], name: string) =>
+    children.find((child) => child.name === name)
+  const same = (child: ChildSpec, other: ChildSpec | undefined) =>
+    other !== undefined && isDeepStrictEqual(child, other)
   return {
     stop: before.filter((child) => !same(child, find(after, child.name))).toReversed(),
     start: after.filter((child) => !same(child, find(before, child.name))),

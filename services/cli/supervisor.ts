@@ -30,12 +30,15 @@ async function reconcile(): Promise<void> {
   settled = false
   report()
   for (const { name } of change.stop) {
-    say(`${name}: ${spec.children.some((child) => child.name === name) ? 'changed' : 'no longer wanted'}`)
+    say(
+      `${name}: ${spec.children.some((child) => child.name === name) ? 'changed' : 'no longer wanted'}`,
+    )
     await children.get(name)?.stop()
     children.delete(name)
   }
   order = spec.children
-  for (const child of change.start) children.set(child.name, new Child(child, { runDir, say, changed: report }))
+  for (const child of change.start)
+    children.set(child.name, new Child(child, { runDir, say, changed: report }))
   report()
   const waits: Promise<void>[] = []
   for (const { name } of change.start) {
@@ -62,12 +65,12 @@ let interrupt: () => void = () => {}
 let interruption = new Promise<void>((resolve) => (interrupt = resolve))
 const interrupted = () => interruption
 
+/** Puts the newest spec into effect; a SIGHUP meanwhile makes it begin anew. */
 async function loop(): Promise<void> {
-  do {
-    hupped = false
-    interruption = new Promise<void>((resolve) => (interrupt = resolve))
-    await reconcile()
-  } while (hupped && !stopping)
+  hupped = false
+  interruption = new Promise<void>((resolve) => (interrupt = resolve))
+  await reconcile()
+  if (hupped && !stopping) await loop()
 }
 
 let running: Promise<void> = Promise.resolve()

@@ -1,0 +1,20 @@
+// Would `make clean` delete somebody's objects? Those of the demo and the canary are nobody's.
+import { canaryPrefix } from '../shared/messages.ts'
+import { openStore } from './client.ts'
+import type { Runtime } from './runtime.ts'
+
+/** A key that the demo did not put there, `none`, or `unknown` when the store does not answer. */
+export async function findForeignObjects(runtime: Runtime): Promise<string> {
+  const access = await runtime.access()
+  const store = openStore(access, access.uploader, 3000)
+  try {
+    for await (const { key, deleteMarker } of store.versions(access.bucket, ''))
+      if (!deleteMarker && !key.startsWith('demo/') && !key.startsWith(canaryPrefix))
+        return `s3://${access.bucket}/${key}`
+    return 'none'
+  } catch {
+    return 'unknown'
+  } finally {
+    store.close()
+  }
+}

@@ -1,0 +1,218 @@
+// Everything a native deployment consists of, computed from settings, secrets and ports: the environment of each
+// service and the supervised children in their order. Pure but for the configuration files of the parts.
+import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { clamdConf, clamdEnvironment } from '../shared/clamd-conf.ts'
+import { loadConfig } from '../shared/config.ts'
+import { maxObjectBytes, type Config } from '../shared/config-schema.ts'
+import { brokerChildren } from './broker-process.ts'
+import type { Layout } from './layout.ts'
+import type { Paths } from './paths.ts'
+import type { Ports } from './ports.ts'
+import type { Secrets } from './secrets.ts'
+import { engineSizes, type Settings } from './settings.ts'
+import type { PreparedSignatures } from './signatures.ts'
+import type { ChildSpec } from './spec.ts'
+import { storeChild, type StoreFlavour } from './store-process.ts'
+
+export interface Programs {
+  rabbitmq: string
+  clamd: string
+  freshclam: string
+  store: string
+}
+
+export interface PlanInput {
+  paths: Paths
+  layout: Layout
+  ports: Ports
+  secrets: Secrets
+  settings: Settings
+  scale: number
+  flavour: StoreFlavour
+  signatures: PreparedSignatures
+  programs: Programs
+}
+
+export type Environment = Record<string, string>
+
+/** What every process gets from the caller's environment: nothing secret, nothing that steers it. */
+export function baseEnvironment(paths: Paths, env: NodeJS.ProcessEnv = process.env): Environment {
+  const base: Environment = {
+    PATH: `${paths.toolsDir}:${env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`,
+    LANG: 'C.UTF-8',
+  }
+  for (const name of [
+    'HOME',
+    'TMPDIR',
+    'TZ',
+    'USER',
+    'LOGNAME',
+    'http_proxy',
+    'https_proxy',
+    'no_proxy',
+  ])
+    if (env[name] !== undefined) base[name] = env[name]
+  return base
+}
+
+/** The settings that all of our own services share. */
+export function serviceEnvironment(input: Omit<PlanInput, 'programs' | 'signatures'>): Environment {
+  const { paths, layout, ports, secrets, settings, scale } = input
+  const settable = Object.entries(settings).filter(([name]) => !secretSettings.has(name))
+  return {
+    ...baseEnvironment(paths),
+    ...Object.fromEntries(settable),
+    AV_CONFIG: paths.configFile,
+    MINIO_SERVER_URL: `https://127.0.0.1:${ports.store}`,
+    RABBITMQ_ENDPOINT: '127.0.0.1',
+    RABBITMQ_PORT: String(ports.amqps),
+    RABBITMQ_TLS: 'true',
+    RABBITMQ_PORT_MANAGEMENT: String(ports.management),
+    TLS_CA: layout.caFile,
+    ENGINE: 'clamd',
+    CLAMD_SOCKET: layout.engineSocket,
+    ENGINE_CONNECTIONS: settings['ENGINE_CONNECTIONS'] ?? String(engineSizes(scale).connections),
+    SCAN_FOLDER: layout.scan,
+    HTTP_HOST: '127.0.0.1',
+    DEMO_URL: `http://127.0.0.1:${ports.demo}/`,
+    // Read by every service, for av-scan.yaml names it.
+    DEMO_SECRET: secrets['DEMO_SECRET'] ?? '',
+  }
+}
+
+const secretSettings = new Set(['PROOF_KEY', 'PROOF_OLD_KEYS', 'PUBLISH_SECRET'])
+
+function pick(secrets: Secrets, ...names: string[]): Environment {
+  return Object.fromEntries(
+    names.flatMap((name) => (secrets[name] === undefined ? [] : [[name, secrets[name]]])),
+  )
+}
+
+/** The environment of `init …`, which alone may do everything. */
+export function initEnvironment(input: Omit<PlanInput, 'programs' | 'signatures'>): Environment {
+  return {
+    ...serviceEnvironment(input),
+    ...input.secrets,
+    CERTS_DIR: input.layout.certs,
+    STORE_FLAVOUR: input.flavour,
+    LOG_FORMAT: 'text',
+  }
+}
+
+/** The configuration as the services will see it; every mistake in it at once. */
+export function planConfig(input: Omit<PlanInput, 'programs' | 'signatures'>): Readonly<Config> {
+  const env = { ...serviceEnvironment(input), ...input.secrets }
+  return loadConfig({ service: 'avscan', env })
+}
+
+export interface Plan {
+  /** epmd, broker and engine. */
+  first: ChildSpec[]
+  store: ChildSpec[]
+  services: ChildSpec[]
+}
+
+export function planChildren(input: PlanInput): Plan {
+  const { paths, layout, ports, secrets, settings, scale, programs } = input
+  const base = baseEnvironment(paths)
+  const config = planConfig(input)
+  const shared = { ...serviceEnvironment(input), SIGNATURE_SET: input.signatures.set }
+  const node = (script: string) => [process.execPath, join(paths.root, 'services', script)]
+  const service = (name: string, script: string, port: number, env: Environment): ChildSpec => ({
+    name,
+    command: node(script),
+    env: { ...shared, ...env, HTTP_PORT: String(port), LOG_FORMAT: 'json' },
+    cwd: layout.runDir,
+    ready: { kind: 'http', url: `http://127.0.0.1:${port}/readyz` },
+    readyTimeoutMs: 120_000,
+    stopTimeoutMs: config.shutdown.timeoutMs + 6000,
+    parallel: true,
+  })
+  const workers = Array.from({ length: scale }, (_, index) =>
+    service(`avscan-${index + 1}`, 'avscan/main.ts', ports.workers[index] ?? 0, {
+      ...pick(
+        secrets,
+        'AVSCAN_STORE_USER',
+        'AVSCAN_STORE_PASSWORD',
+        'AVSCAN_BROKER_USER',
+        'AVSCAN_BROKER_PASSWORD',
+        'PROOF_KEY',
+      ),
+      ...(settings['PROOF_OLD_KEYS'] === undefined
+        ? {}
+        : { PROOF_OLD_KEYS: settings['PROOF_OLD_KEYS'] }),
+    }),
+  )
+  const notifier = service(
+    'notifier',
+    'notifier/main.ts',
+    ports.notifier,
+    pick(secrets, 'NOTIFIER_BROKER_USER', 'NOTIFIER_BROKER_PASSWORD', 'PUBLISH_SECRET'),
+  )
+  const store = storeChild({
+    flavour: input.flavour,
+    binary: programs.store,
+    layout,
+    ports,
+    secrets,
+    region: config.store.region,
+    exchange: config.broker.exchange,
+    routingKey: config.broker.routingKey,
+    vhost: config.broker.vhost,
+    base,
+  })
+  return {
+    first: [
+      ...brokerChildren({ layout, ports, secrets, base }, programs.rabbitmq),
+      ...engineChildren(input, config),
+    ],
+    store: [store],
+    services: [...workers, notifier],
+  }
+}
+
+const hash = (text: string) => createHash('sha256').update(text).digest('hex')
+
+function engineChildren(
+  { layout, signatures, programs, paths, scale }: PlanInput,
+  config: Config,
+): ChildSpec[] {
+  const conf = join(layout.engine, 'clamd.conf')
+  const text = clamdConf({
+    socket: layout.engineSocket,
+    databaseDirectory: signatures.directory,
+    temporaryDirectory: join(layout.engine, 'tmp'),
+    maxObjectBytes: maxObjectBytes(config),
+    maxThreads: engineSizes(scale).threads,
+  })
+  writeFileSync(conf, text, { mode: 0o600 })
+  const base = baseEnvironment(paths)
+  const common = { cwd: layout.engine, stopTimeoutMs: 20_000, parallel: true }
+  const clamd: ChildSpec = {
+    ...common,
+    name: 'engine',
+    command: [programs.clamd, `--config-file=${conf}`],
+    // The hash makes a changed file a changed child, which is restarted.
+    env: { ...base, ...clamdEnvironment, CONF_SHA256: hash(text) },
+    ready: { kind: 'socket', path: layout.engineSocket },
+    readyTimeoutMs: 180_000,
+  }
+  if (signatures.freshclamConf === undefined) return [clamd]
+  const freshclam: ChildSpec = {
+    ...common,
+    name: 'freshclam',
+    command: [
+      programs.freshclam,
+      '--daemon',
+      '--foreground',
+      '--stdout',
+      `--config-file=${signatures.freshclamConf}`,
+    ],
+    env: base,
+    ready: { kind: 'none' },
+    readyTimeoutMs: 10_000,
+  }
+  return [clamd, freshclam]
+}

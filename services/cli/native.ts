@@ -1,0 +1,211 @@
+// The native runtime: real RabbitMQ, clamd and an object store as supervised processes below RUN_DIR (Debian, Ubuntu).
+import { existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { FatalError } from '../shared/errors.ts'
+import { findRabbitmq } from './broker-process.ts'
+import { runCanary } from './canary.ts'
+import { findProgram } from './find-program.ts'
+import { installPackages, missingPackages } from './install-packages.ts'
+import { chooseFlavour, findStore } from './install-store.ts'
+import { layoutOf, makeFolders, socketFallback, type Layout } from './layout.ts'
+import { showLogs } from './logs.ts'
+import {
+  baseEnvironment,
+  initEnvironment,
+  planChildren,
+  planConfig,
+  type PlanInput,
+  type Programs,
+} from './native-plan.ts'
+import { readNativeAccess, nativeParts } from './native-access.ts'
+import type { Paths } from './paths.ts'
+import { choosePorts, readPorts } from './ports.ts'
+import { listPorts } from './ports.ts'
+import { fetchText } from './readiness.ts'
+import { lastWords, runCommand } from './run-command.ts'
+import type { Runtime } from './runtime.ts'
+import { say, step } from './say.ts'
+import { ensureSecrets } from './secrets.ts'
+import {
+  collectSettings,
+  parseScale,
+  readSettings,
+  saveSettings,
+  type Settings,
+} from './settings.ts'
+import { parseSignatureSource, prepareSignatures, warnOfTestSet } from './signatures.ts'
+import { readSpec, type ChildSpec } from './spec.ts'
+import type { StoreFlavour } from './store-process.ts'
+import { applySpec, liveState, stopSupervision } from './supervision.ts'
+import { runDemo } from './demo.ts'
+
+export function createNativeRuntime(paths: Paths): Runtime {
+  const { runDir } = paths
+  const layout = layoutOf(runDir)
+  const exists = () => existsSync(join(runDir, 'settings.json'))
+  const access = () => readNativeAccess(paths)
+  return {
+    name: 'native',
+    exists: () => Promise.resolve(exists()),
+    deploy: async () => {
+      await deploy(
+        paths,
+        layout,
+        collectSettings(process.env, ensureSecrets(paths.envFile).secrets),
+      )
+    },
+    start: async () => {
+      const kept = readSettings(runDir)
+      if (kept === undefined) throw notDeployed()
+      await deploy(paths, layout, kept)
+    },
+    stop: async () => {
+      if (!exists()) throw notDeployed()
+      await step('stopping, the last one started first', () => stopSupervision(runDir))
+    },
+    clean: () => clean(paths, layout),
+    access: () => Promise.resolve(access()),
+    parts: () => nativeParts(paths),
+    metrics: async () => {
+      const ports = readPorts(runDir)
+      const names = (readSpec(runDir)?.children ?? []).map(({ name }) => name)
+      const found = new Map<string, string | undefined>()
+      for (const name of names) {
+        const port = name === 'notifier' ? ports?.notifier : ports?.workers[workerIndex(name)]
+        if (port === undefined) continue
+        const answer = await fetchText(`http://127.0.0.1:${port}/metrics`)
+        found.set(name, answer?.ok === true ? answer.text : undefined)
+      }
+      return found
+    },
+    endpoints: () => Promise.resolve(access().endpoints),
+    logs: (options) => showLogs(layout.logs, options),
+    demo: () => {
+      const there = access()
+      return runDemo(there, { ...there.demo, host: '127.0.0.1' })
+    },
+  }
+}
+
+function workerIndex(name: string): number {
+  const number = /^avscan-(\d+)$/.exec(name)?.[1]
+  return number === undefined ? -1 : Number(number) - 1
+}
+
+export function notDeployed(): FatalError {
+  return new FatalError('nothing is deployed here', 'make deploy')
+}
+
+async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise<void> {
+  const { runDir } = paths
+  const before = readSettings(runDir)
+  const scale = parseScale(settings['SCALE'])
+  const source = parseSignatureSource(settings['SIGNATURES'])
+  const { secrets, created } = ensureSecrets(paths.envFile)
+  if (created) say(`  secrets: generated into ${paths.envFile}`)
+  const { flavour, why } = chooseFlavour({
+    asked: settings['STORE_FLAVOUR'],
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+    before: before?.['STORE_FLAVOUR'] as StoreFlavour | undefined,
+    hasMinio: ['minio', 'mc'].every((name) => findProgram(name, process.env['PATH']) !== undefined),
+  })
+  say(`  store: ${flavour === 'minio' ? 'MinIO' : 'VersityGW'}, because ${why}`)
+  makeFolders(layout)
+  const live = liveState(runDir)
+  const kept = readPorts(runDir)
+  const ours = new Set(live === undefined || kept === undefined ? [] : listPorts(kept))
+  const ports = await choosePorts({ runDir, scale, wellKnown: paths.isDefault, ours })
+  const known = { paths, layout, ports, secrets, settings, scale, flavour }
+  // Before minutes are spent on anything else.
+  const config = planConfig(known)
+  const programs = await installWhatIsMissing(paths, flavour)
+  const signatures = await prepareSignatures({
+    source,
+    root: layout.signatures,
+    freshclam: programs.freshclam,
+  })
+  if (signatures.set === 'test') warnOfTestSet(signatures.trouble)
+  saveSettings(runDir, { ...settings, STORE_FLAVOUR: flavour, SIGNATURE_SET: signatures.set })
+  const input: PlanInput = { ...known, programs, signatures }
+  await bringUp(input)
+  const there = readNativeAccess(paths)
+  await step('EICAR canary through bucket, queue, engine and action', () =>
+    runCanary(there, { tags: config.tags, deletes: config.actions.delete, timeoutMs: 30_000 }),
+  )
+}
+
+async function installWhatIsMissing(paths: Paths, flavour: StoreFlavour): Promise<Programs> {
+  const path = process.env['PATH']
+  const found = () => ({
+    rabbitmq: findRabbitmq(),
+    clamd: findProgram('clamd', path),
+    freshclam: findProgram('freshclam', path),
+  })
+  let programs = found()
+  const packages = missingPackages({
+    rabbitmq: programs.rabbitmq !== undefined && findProgram('epmd', path) !== undefined,
+    clamd: programs.clamd !== undefined,
+    freshclam: programs.freshclam !== undefined,
+  })
+  if (packages.length > 0) {
+    await installPackages(packages)
+    programs = found()
+  }
+  const { rabbitmq, clamd, freshclam } = programs
+  if (rabbitmq === undefined || clamd === undefined || freshclam === undefined)
+    throw new FatalError(
+      `apt has installed ${packages.join(', ')}, yet a program of it is not found`,
+      'apt-get install --reinstall of those packages; their programs must lie below /usr',
+    )
+  return { rabbitmq, clamd, freshclam, store: await findStore(flavour, paths.toolsDir) }
+}
+
+/** Broker before topology before store before bucket rule: a store loses an event that cannot be routed. */
+async function bringUp(input: PlanInput): Promise<void> {
+  const { paths, layout } = input
+  const { runDir } = layout
+  const base = baseEnvironment(paths)
+  await step('certificates', () => runInit(input, 'certificates'))
+  const plan = planChildren(input)
+  const wanted = [...plan.first, ...plan.store, ...plan.services].map(({ name }) => name)
+  const running = liveState(runDir) === undefined ? [] : (readSpec(runDir)?.children ?? [])
+  const apply = (children: readonly ChildSpec[]) => {
+    // On a running deployment what comes later goes on in its old form until it is its turn.
+    const later = running.filter(
+      ({ name }) => wanted.includes(name) && !children.some((child) => child.name === name),
+    )
+    return applySpec([...children, ...later], { runDir, base })
+  }
+  await step('RabbitMQ and clamd', () => apply(plan.first), running.length > 0 ? '' : 'some 15 s')
+  await step('exchanges, queues and broker users', () => runInit(input, 'broker'))
+  await step('object store', () => apply([...plan.first, ...plan.store]))
+  await step('buckets, users and the event rule', () => runInit(input, 'object-store'))
+  const count = input.scale === 1 ? 'one worker' : `${input.scale} workers`
+  await step(`${count} and the notifier`, () =>
+    apply([...plan.first, ...plan.store, ...plan.services]),
+  )
+}
+
+async function runInit(
+  input: PlanInput,
+  what: 'certificates' | 'broker' | 'object-store',
+): Promise<void> {
+  const outcome = await runCommand(
+    [process.execPath, join(input.paths.root, 'services/init/main.ts'), what],
+    { env: initEnvironment(input), cwd: input.layout.runDir },
+  )
+  if (outcome.code !== 0)
+    throw new FatalError(
+      `init ${what} ended with ${outcome.code}:\n    ${lastWords(outcome, 10)}`,
+      'mend what it names, then make deploy again',
+    )
+}
+
+async function clean(paths: Paths, layout: Layout): Promise<void> {
+  const { runDir, envFile } = paths
+  const count = await step('stopping everything', () => stopSupervision(runDir))
+  rmSync(socketFallback(runDir), { recursive: true, force: true })
+  rmSync(layout.runDir, { recursive: true, force: true })
+  rmSync(envFile, { force: true })
+  say(`  removed: ${count} processes, ${runDir}, ${envFile}`)
+}

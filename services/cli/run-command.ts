@@ -1,0 +1,57 @@
+// Runs a program to its end and keeps what it said.
+import { spawn } from 'node:child_process'
+
+export interface Outcome {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+export interface RunOptions {
+  env?: Readonly<Record<string, string | undefined>>
+  cwd?: string
+  /** Given every chunk of output as it comes. */
+  onOutput?: (text: string) => void
+  timeoutMs?: number
+}
+
+/** Never throws: a program that cannot be started ends with code 127 and the reason in stderr. */
+export function runCommand(command: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const [file = '', ...args] = command
+    const child = spawn(file, args, {
+      cwd: options.cwd,
+      env: options.env ?? process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
+    })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      stdout += chunk
+      options.onOutput?.(chunk)
+    })
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr += chunk
+      options.onOutput?.(chunk)
+    })
+    child.once('error', (error) => resolve({ code: 127, stdout, stderr: error.message }))
+    child.once('close', (code, signal) =>
+      resolve({
+        code: code ?? 128,
+        stdout,
+        stderr: signal === null ? stderr : `${stderr}\nended by ${signal}`,
+      }),
+    )
+  })
+}
+
+/** The last lines of what a failed program said, for an error message. */
+export function lastWords({ stdout, stderr }: Outcome, lines = 6): string {
+  return `${stdout}\n${stderr}`
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== '')
+    .slice(-lines)
+    .join('\n    ')
+}

@@ -1,0 +1,139 @@
+// `make status`: what runs, what waits, by which signatures it is judged and what came out. Gathering apart from rendering.
+import { fetchText } from './readiness.ts'
+import { parseMetrics, sumBy, type Sample } from './metrics-text.ts'
+import type { Access, Part, Runtime } from './runtime.ts'
+import { renderTable } from './table.ts'
+
+export interface Queue {
+  name: string
+  messages: number
+  consumers: number
+}
+
+export interface StatusFacts {
+  runtime: string
+  parts: Part[]
+  /** Undefined when the management API does not answer. */
+  queues: Queue[] | undefined
+  brokerVersion?: string | undefined
+  samples: Sample[]
+  endpoints: { name: string; url: string }[]
+  places: Access['places']
+}
+
+export async function gatherStatus(runtime: Runtime): Promise<StatusFacts> {
+  const access = await runtime.access()
+  const [parts, broker, metrics, endpoints] = await Promise.all([
+    runtime.parts(),
+    askBroker(access),
+    runtime.metrics(),
+    runtime.endpoints(),
+  ])
+  const samples = [...metrics.values()].flatMap((text) =>
+    text === undefined ? [] : parseMetrics(text),
+  )
+  return { runtime: runtime.name, parts, ...broker, samples, endpoints, places: access.places }
+}
+
+async function askBroker({
+  management,
+  caFile,
+}: Access): Promise<Pick<StatusFacts, 'queues' | 'brokerVersion'>> {
+  const { url, vhost, user, password } = management
+  const ask = (path: string) => fetchText(`${url}/api/${path}`, caFile, `${user}:${password}`)
+  const [queues, overview] = await Promise.all([
+    ask(`queues/${encodeURIComponent(vhost)}`),
+    ask('overview'),
+  ])
+  return {
+    queues:
+      queues?.ok === true ? (JSON.parse(queues.text) as Partial<Queue>[]).map(queueOf) : undefined,
+    brokerVersion:
+      overview?.ok === true
+        ? (JSON.parse(overview.text) as { rabbitmq_version?: string }).rabbitmq_version
+        : undefined,
+  }
+}
+
+const queueOf = ({ name = '', messages = 0, consumers = 0 }: Partial<Queue>): Queue => ({
+  name,
+  messages,
+  consumers,
+})
+
+/** Is everything up? Decides the exit code. */
+export function isHealthy({ parts, queues }: StatusFacts): boolean {
+  return queues !== undefined && parts.length > 0 && parts.every(({ state }) => state === 'running')
+}
+
+export function renderStatus(facts: StatusFacts): string {
+  const { parts, queues, samples, endpoints, places } = facts
+  const rows = parts.map((part) => [
+    part.name,
+    part.state,
+    part.pid === undefined ? '' : String(part.pid),
+    part.name === 'broker' ? brokerText(part, facts.brokerVersion) : (part.version ?? ''),
+    part.detail ?? '',
+  ])
+  const sections = [
+    [`runtime: ${facts.runtime}`],
+    renderTable(['part', 'state', 'pid', 'version', ''], rows, 100),
+    renderSignatures(samples),
+    renderVerdicts(samples),
+    renderQueues(queues),
+    [
+      'verdict endpoints',
+      ...endpoints.map(
+        ({ name, url }) => `  ${name}: ${url === '' ? 'off (no address)' : `on, ${url}`}`,
+      ),
+    ],
+    ['places', ...places.map(({ name, where }) => `  ${name}: ${where}`)],
+  ]
+  return `${sections.map((lines) => lines.join('\n')).join('\n\n')}\n`
+}
+
+function brokerText(part: Part, version: string | undefined): string {
+  return version === undefined ? (part.version ?? '') : `RabbitMQ ${version}`
+}
+
+function renderSignatures(samples: readonly Sample[]): string[] {
+  const infos = samples.filter(({ name, value }) => name === 'avscan_signatures_info' && value > 0)
+  const lines = new Set(
+    infos.map(({ labels }) => {
+      const date = labels['signature_date'] ? ` of ${labels['signature_date']}` : ''
+      return `  ${labels['engine']} ${labels['engine_version']}: ${labels['signature_set']} set, version ${labels['signature_version']}${date}`
+    }),
+  )
+  if (infos.length === 0)
+    return ['signatures', '  unknown: no worker has an engine that passed its canary']
+  const isTest = infos.some(({ labels }) => labels['signature_set'] === 'test')
+  return [
+    'signatures',
+    ...lines,
+    ...(isTest
+      ? [
+          '  !!!! EICAR-only TEST SET: real malware is NOT found. SIGNATURES=online make deploy !!!!',
+        ]
+      : []),
+  ]
+}
+
+function renderVerdicts(samples: readonly Sample[]): string[] {
+  const counts = [...sumBy(samples, 'avscan_objects_total', 'verdict')].toSorted(([a], [b]) =>
+    a.localeCompare(b),
+  )
+  const text = counts.map(([verdict, count]) => `${verdict} ${count}`).join(', ')
+  return ['objects by verdict, since the workers started', `  ${text === '' ? 'none yet' : text}`]
+}
+
+function renderQueues(queues: readonly Queue[] | undefined): string[] {
+  if (queues === undefined) return ['queues', '  unknown: the management API does not answer']
+  const shown = queues.filter(
+    ({ name, messages, consumers }) =>
+      messages > 0 || consumers > 0 || !name.startsWith('avscan.retry.'),
+  )
+  return renderTable(
+    ['queue', 'messages', 'consumers'],
+    shown.map(({ name, messages, consumers }) => [name, String(messages), String(consumers)]),
+  )
+}
