@@ -260,6 +260,8 @@ export function decodeOutMessage(body: Buffer): OutMessage {
   text(message['timestamp'], 'timestamp')
   const details = part(part(message, 'data', 'message'), 's3ObjectDetails', 'data')
   text(details['bucketName'], 'data.s3ObjectDetails.bucketName')
+  if (typeof details['objectKey'] !== 'string')
+    throw new DiscardError('data.s3ObjectDetails.objectKey is missing')
   // The fields that the notifier decides by are checked; the rest is passed on as it is.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   return message as unknown as OutMessage
