@@ -3,12 +3,14 @@ import { expect } from 'chai'
 import { writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { createClamavRest } from '../../services/avscan/engines/clamav-rest.ts'
 import { createClamd, type ClamdOptions } from '../../services/avscan/engines/clamd.ts'
 import type { Engine } from '../../services/avscan/engines/engine.ts'
 import { EngineUnavailableError } from '../../services/shared/errors.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { contractLimits, engineContract, scan, type Subject } from '../support/engine-contract.ts'
 import { eventually } from '../support/eventually.ts'
+import { noClamavRest, startClamavRest } from '../support/real-clamav-rest.ts'
 import { noClamd, startClamd, type RealClamd } from '../support/real-clamd.ts'
 import { rejection } from '../support/rejection.ts'
 import { samples, zipOf } from '../support/samples.ts'
@@ -206,6 +208,45 @@ describe('clamd, real', function () {
       await eventually(() => clamd.process.exitCode !== null || clamd.process.signalCode !== null)
       await clamd.start()
       expect(await scan(one, samples.eicar())).to.have.property('status', 'infected')
+    })
+  })
+})
+
+describe('clamav-rest, real', function () {
+  this.timeout(30_000)
+
+  before(function () {
+    const reason = noClamavRest ?? noClamd
+    if (reason === undefined) return
+    console.log(`      skipped: ${reason}`)
+    this.skip()
+  })
+
+  describe('keeps the engine contract', () => {
+    engineContract(async () => {
+      const clamd = await startClamd(smallLimits)
+      const rest = await startClamavRest(clamd)
+      const engine = createClamavRest({
+        host: '127.0.0.1',
+        port: rest.port,
+        ca: rest.ca,
+        connections: contractLimits.connections,
+        maxBytes: contractLimits.maxObjectBytes,
+        timeoutMs: 20_000,
+        stallMs: 10_000,
+        signatureSet: 'test',
+      })
+      return {
+        engine,
+        freeze: () => clamd.process.kill('SIGSTOP'),
+        kill: () => clamd.kill(),
+        restart: () => clamd.start(),
+        close: async () => {
+          await engine.close()
+          await rest.close()
+          await clamd.close()
+        },
+      }
     })
   })
 })

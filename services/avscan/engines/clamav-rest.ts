@@ -179,6 +179,8 @@ class ClamavRest implements Engine {
       } catch (error) {
         const known = this.#whetherSent(toError(error))
         abort(known)
+        // Whatever happened, the next scan looks before it sends.
+        this.#lookedAt = -Infinity
         throw known
       }
     }

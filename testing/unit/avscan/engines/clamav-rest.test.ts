@@ -1,0 +1,260 @@
+import { expect } from 'chai'
+import { setImmediate as turn } from 'node:timers/promises'
+import {
+  createClamavRest,
+  type ClamavRestOptions,
+} from '../../../../services/avscan/engines/clamav-rest.ts'
+import type { Engine } from '../../../../services/avscan/engines/engine.ts'
+import {
+  EngineUnavailableError,
+  OutageError,
+  RetryLaterError,
+} from '../../../../services/shared/errors.ts'
+import { contractLimits, engineContract, scan } from '../../../support/engine-contract.ts'
+import {
+  hostileAnswers,
+  startFakeClamavRest,
+  type FakeClamavRest,
+} from '../../../support/fake-clamav-rest.ts'
+import { rejection } from '../../../support/rejection.ts'
+import { samples } from '../../../support/samples.ts'
+import { testCertificate } from '../../../support/test-certificate.ts'
+
+const never = () => new AbortController().signal
+
+describe('clamav-rest, fake', () => {
+  let fake: FakeClamavRest
+  let engine: Engine
+  const engines: Engine[] = []
+
+  function connect(options: Partial<ClamavRestOptions> = {}): Engine {
+    const made = createClamavRest({
+      host: '127.0.0.1',
+      port: fake.port,
+      ca: fake.certificate.certFile,
+      connections: contractLimits.connections,
+      maxBytes: contractLimits.maxObjectBytes,
+      timeoutMs: 5_000,
+      stallMs: 5_000,
+      ...options,
+    })
+    engines.push(made)
+    return made
+  }
+
+  describe('keeps the engine contract', () => {
+    engineContract(async () => {
+      fake = await startFakeClamavRest({ maxScanBytes: contractLimits.maxScanBytes })
+      const mine = fake
+      const subject = connect()
+      return {
+        engine: subject,
+        freeze: () => mine.freeze(),
+        kill: () => mine.kill(),
+        restart: () => mine.start(),
+        close: async () => {
+          await subject.close()
+          await mine.close()
+        },
+      }
+    })
+  })
+
+  describe('on its own', () => {
+    before(async () => {
+      fake = await startFakeClamavRest()
+    })
+    beforeEach(() => {
+      engine = connect()
+    })
+    afterEach(async () => {
+      for (const one of engines.splice(0)) await one.close()
+    })
+    after(() => fake.close())
+
+    describe('never takes for a finding', () => {
+      for (const hostility of hostileAnswers)
+        it(hostility.title, async () => {
+          const size = hostility.at === 'complete' ? 300_000 : 8_000_000
+          const stream = await engine.open(size, never())
+          fake.arm(hostility)
+          const finding = (async () => {
+            for (let sent = 0; sent < size; sent += 10_000) {
+              await stream.write(Buffer.alloc(10_000))
+              await turn()
+            }
+            return stream.end()
+          })()
+
+          const error = await rejection(finding)
+
+          expect(error).not.to.be.instanceOf(OutageError)
+          expect(await scan(engine, samples.eicar())).to.have.property('status', 'infected')
+        })
+
+      it('nothing, ever', async () => {
+        engine = connect({ timeoutMs: 100 })
+        const stream = await engine.open(3, never())
+        await stream.write(Buffer.from('abc'))
+        fake.freeze()
+
+        expect(await rejection(stream.end())).to.have.property('name', 'ClamavRestError')
+        await fake.kill()
+        await fake.start()
+      })
+    })
+
+    describe('what is sent', () => {
+      it('is exactly the object, under its exact length', async () => {
+        const bytes = samples.large(500_000)
+        await scan(engine, bytes)
+        const upload = fake.seen.uploads.at(-1)
+
+        expect(upload?.declared).to.equal(upload?.received)
+        expect(upload?.body.includes(bytes)).to.equal(true)
+      })
+
+      it('is never completed when the object was aborted', async () => {
+        const stream = await engine.open(1_000_000, never())
+        const before = fake.seen.uploads.length
+        await stream.write(Buffer.alloc(999_999))
+        stream.abort(new Error('enough'))
+        await scan(engine, samples.clean())
+
+        expect(fake.seen.uploads).to.have.length(before + 1)
+      })
+    })
+
+    describe('TLS', () => {
+      it('refuses a server whose CA is unknown', async () => {
+        const error = await rejection(connect({ ca: '' }).probe(never()))
+
+        expect(error).to.be.instanceOf(EngineUnavailableError)
+        expect(error.message).to.match(/its certificate is signed by nobody we trust/)
+      })
+
+      it('refuses a server that is called otherwise', async () => {
+        const other = await testCertificate(fake.folder, 'other', 'DNS:clamd-service')
+        const original = { ...fake.certificate }
+        Object.assign(fake.certificate, other)
+        await fake.kill()
+        await fake.start()
+        const error = await rejection(connect().open(1, never()))
+        Object.assign(fake.certificate, original)
+        await fake.kill()
+        await fake.start()
+
+        expect(error).to.be.instanceOf(EngineUnavailableError)
+        expect(error.message).to.match(/another host name/)
+      })
+    })
+
+    describe('the version', () => {
+      const official =
+        '{ "Clamav": "1.4.6", "Signature": "27800" , "Signature_date": "Fri Nov 20 09:12:47 2026" }'
+
+      afterEach(() => {
+        fake.version = { status: 200, body: official }
+      })
+
+      it('gives the number, the date and the official set', async () => {
+        expect(await engine.probe(never())).to.deep.equal({
+          engineVersion: '1.4.6',
+          signatureVersion: '27800',
+          signatureDate: '2026-11-20T09:12:47.000Z',
+          signatureSet: 'official',
+        })
+      })
+
+      it('without a number is a set of our own', async () => {
+        fake.version.body = '{ "Clamav": "1.4.6" }'
+
+        expect(await engine.probe(never())).to.deep.equal({
+          engineVersion: '1.4.6',
+          signatureVersion: '0',
+          signatureSet: 'custom',
+        })
+      })
+
+      for (const [status, body] of [
+        [200, '{"Op":"dial","Net":"tcp","Source":null,"Addr":{},"Err":{}}'],
+        [200, ''],
+        [200, 'null'],
+        [500, official],
+        [404, '404 page not found'],
+      ] as const)
+        it(`that is ${status} ${JSON.stringify(body.slice(0, 20))} makes it unavailable`, async () => {
+          fake.version = { status, body }
+
+          expect(await rejection(engine.open(1, never()))).to.be.instanceOf(EngineUnavailableError)
+        })
+
+      it('that changed during a scan has the object judged again', async () => {
+        const stream = await engine.open(3, never())
+        await stream.write(Buffer.from('abc'))
+        fake.version.body = official.replace('27800', '27801')
+
+        expect(await rejection(stream.end())).to.be.instanceOf(RetryLaterError)
+        expect(await scan(engine, samples.clean())).to.deep.equal({ status: 'clean' })
+        expect(engine.info).to.have.property('signatureVersion', '27801')
+      })
+    })
+
+    describe('the canary', () => {
+      afterEach(async () => {
+        await fake.close()
+        fake = await startFakeClamavRest()
+      })
+
+      it('keeps objects away from one that calls everything clean', async () => {
+        fake.judge = () => undefined
+        const error = await rejection(engine.open(3, never()))
+
+        expect(error).to.be.instanceOf(EngineUnavailableError)
+        expect(error.message).to.match(/calls the EICAR test file clean/)
+      })
+
+      it('keeps objects away from one that finds something everywhere', async () => {
+        fake.judge = () => 'Everything.Is.Bad'
+
+        expect(await rejection(engine.probe(never()))).to.be.instanceOf(EngineUnavailableError)
+      })
+
+      it('runs again when it is old', async () => {
+        engine = connect({ canaryMs: 0 })
+        await scan(engine, samples.clean())
+        fake.judge = () => undefined
+
+        expect(await rejection(engine.open(3, never()))).to.be.instanceOf(EngineUnavailableError)
+      })
+    })
+
+    it('turns names of limits and encryption into reasons', async () => {
+      const judge = fake.judge
+      const stream = await engine.open(3, never())
+      fake.judge = () => 'Heuristics.Limits.Exceeded.MaxFiles'
+      await stream.write(Buffer.from('abc'))
+      const finding = await stream.end()
+      fake.judge = judge
+
+      expect(finding).to.deep.equal({
+        status: 'unscannable',
+        reason: 102,
+        detail: 'Heuristics.Limits.Exceeded.MaxFiles',
+      })
+    })
+
+    it('gives up when no bytes are taken', async () => {
+      engine = connect({ stallMs: 200 })
+      const stream = await engine.open(32_000_000, never())
+      fake.freeze()
+      const writing = (async () => {
+        for (let sent = 0; sent < 32; sent++) await stream.write(Buffer.alloc(1_000_000))
+      })()
+
+      expect((await rejection(writing)).message).to.match(/took no bytes for 200 ms/)
+      await fake.kill()
+      await fake.start()
+    })
+  })
+})
