@@ -1,0 +1,23 @@
+// `node services/init/engine.ts`: prepares the volumes of clamd's container. Wiring only.
+import { loadConfig } from '../shared/config.ts'
+import { maxObjectBytes } from '../shared/config-schema.ts'
+import { createLog } from '../shared/log.ts'
+import { FatalError, describeError } from '../shared/errors.ts'
+import { writeEngineFiles } from './engine-files.ts'
+
+const log = createLog('init', { format: 'text', level: 'info', file: '' })
+try {
+  const config = loadConfig({ service: 'init', env: process.env })
+  const done = await writeEngineFiles({
+    folder: '/opt/av-scan/engine',
+    socketFolder: '/opt/av-scan/engine-socket',
+    temporaryFolder: '/opt/av-scan/engine-temp',
+    signatures: process.env['SIGNATURES'] ?? '',
+    engine: config.engine.kind,
+    maxObjectBytes: maxObjectBytes(config),
+  })
+  for (const line of done) log.info(line)
+} catch (error) {
+  log.error(describeError(error), error instanceof FatalError ? { hint: error.hint } : {})
+  process.exitCode = 1
+}
