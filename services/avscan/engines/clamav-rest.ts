@@ -77,6 +77,9 @@ class ClamavRest implements Engine {
     const host = options.host.includes(':') ? `[${options.host}]` : options.host
     const ca = trustedCas(options.ca)
     this.#client = new Pool(`https://${host}:${options.port}`, {
+      // Over HTTP/2, which undici takes where it is offered, an upload that is given up sends Node into an endless
+      // native loop that eats all memory.
+      allowH2: false,
       // Two more, so that a look or a probe never waits for a scan.
       connections: options.connections + 2,
       connect: { timeout: options.connectMs ?? 5_000, ...(ca === undefined ? {} : { ca }) },
