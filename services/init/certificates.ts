@@ -168,20 +168,35 @@ function checkOwn(
   try {
     leaf = new X509Certificate(pair.certificate)
     if (!leaf.checkPrivateKey(createPrivateKey(pair.key)))
-      refuse(`TLS_KEY ${own.key} is not the key of TLS_CERT ${own.certificate}`, 'both must be one pair')
+      refuse(
+        `TLS_KEY ${own.key} is not the key of TLS_CERT ${own.certificate}`,
+        'both must be one pair',
+      )
     const authority = new X509Certificate(ca)
     const chain = blocks(pair.certificate).map((block) => new X509Certificate(block))
-    const signed = chain.some((one) => one.checkIssued(authority) && one.verify(authority.publicKey))
+    const signed = chain.some(
+      (one) => one.checkIssued(authority) && one.verify(authority.publicKey),
+    )
     if (!signed)
-      refuse(`TLS_CERT ${own.certificate} is not signed by TLS_CA ${own.ca}`, 'TLS_CERT holds the certificate and its intermediates, TLS_CA their root')
+      refuse(
+        `TLS_CERT ${own.certificate} is not signed by TLS_CA ${own.ca}`,
+        'TLS_CERT holds the certificate and its intermediates, TLS_CA their root',
+      )
   } catch (error) {
     if (error instanceof FatalError) throw error
-    return refuse(`read TLS_CERT, TLS_KEY and TLS_CA`, 'all three are PEM files; the key has no passphrase', error)
+    return refuse(
+      `read TLS_CERT, TLS_KEY and TLS_CA`,
+      'all three are PEM files; the key has no passphrase',
+      error,
+    )
   }
   const wanted = [...new Set(serverKinds.flatMap((kind) => names[kind]))]
   const missing = wanted.filter((name) => !covers(leaf, name))
   if (missing.length > 0)
-    refuse(`TLS_CERT ${own.certificate} is not for ${missing.join(', ')}`, 'its subjectAltName must list every server name')
+    refuse(
+      `TLS_CERT ${own.certificate} is not for ${missing.join(', ')}`,
+      'its subjectAltName must list every server name',
+    )
   const flaw = dateFlaw(leaf, now)
   if (flaw !== undefined && !flaw.startsWith('ends'))
     refuse(`TLS_CERT ${own.certificate} ${flaw}`, 'give a certificate that is valid now')

@@ -44,9 +44,7 @@ async function generateKeys(): Promise<{ keys: webcrypto.CryptoKeyPair; pem: str
 /** A CA; with `keyPem` the same one renewed, so that what it signed before stays good. */
 export async function createAuthority(now: Date, keyPem?: string): Promise<Pair> {
   const { keys, pem } =
-    keyPem === undefined
-      ? await generateKeys()
-      : { keys: await importKeys(keyPem), pem: keyPem }
+    keyPem === undefined ? await generateKeys() : { keys: await importKeys(keyPem), pem: keyPem }
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(),
     name: 'CN=bucket-av-scanner CA',
