@@ -14,8 +14,9 @@ export const root = new URL('../../', import.meta.url)
 const code = (text: string) => `\`${text}\``
 const cell = (text: string) => text.replaceAll('|', String.raw`\|`)
 
+const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`
+
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`
   return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n')
 }
 
@@ -39,7 +40,7 @@ function defaultOf(path: string, defaults: unknown): string {
     .split('.')
     .reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], defaults)
   if (value === undefined || value === '' || (Array.isArray(value) && value.length === 0)) return ''
-  return code(Array.isArray(value) ? value.join(',') : String(value as string | number | boolean))
+  return code(Array.isArray(value) ? value.join(',') : JSON.stringify(value).replaceAll('"', ''))
 }
 
 export function settingsTable(): string {
