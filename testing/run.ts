@@ -12,13 +12,15 @@ const bin = (name: string) => join(root, 'node_modules', '.bin', name)
 interface Suite {
   name: string
   timeoutMs: number
+  /** The whole suite is ended after this many minutes: a test that leaves a handle open must not hang CI. */
+  minutes: number
 }
 
 const suites: Suite[] = [
-  { name: 'unit', timeoutMs: 5_000 },
-  { name: 'integration', timeoutMs: 60_000 },
-  { name: 'acceptance', timeoutMs: 120_000 },
-  { name: 'compose', timeoutMs: 120_000 },
+  { name: 'unit', minutes: 2, timeoutMs: 5_000 },
+  { name: 'integration', minutes: 8, timeoutMs: 60_000 },
+  { name: 'acceptance', minutes: 10, timeoutMs: 120_000 },
+  { name: 'compose', minutes: 25, timeoutMs: 120_000 },
 ]
 
 const checks: [string, string, string[]][] = [
@@ -52,7 +54,7 @@ async function main(names: readonly string[]): Promise<number> {
         else failed++
       }
     }
-    for (const { name, timeoutMs } of suites) {
+    for (const { name, timeoutMs, minutes } of suites) {
       const files = globSync(`testing/${name}/**/*.test.ts`, { cwd: root }).toSorted()
       if (!wanted(name) || files.length === 0) continue
       process.stdout.write(`\n── ${name} ──\n`)
@@ -69,6 +71,7 @@ async function main(names: readonly string[]): Promise<number> {
           ...files,
         ],
         { COUNTS_FILE: countsFile },
+        minutes,
       )
       const counts = readCounts(countsFile)
       passed += counts.passes
@@ -101,18 +104,27 @@ function run(
   command: string,
   args: readonly string[],
   env: Record<string, string>,
+  minutes = 10,
 ): Promise<number> {
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       cwd: root,
-      stdio: 'inherit',
+      stdio: ['ignore', 'inherit', 'inherit'],
       env: { ...process.env, ...env },
     })
+    const deadline = setTimeout(() => {
+      process.stderr.write(`ended after ${minutes} minutes: ${command} ${args[0] ?? ''}\n`)
+      child.kill('SIGKILL')
+    }, minutes * 60_000)
     child.once('error', (error) => {
       process.stderr.write(`${command}: ${error.message}\n`)
+      clearTimeout(deadline)
       resolve(1)
     })
-    child.once('exit', (code, signal) => resolve(signal === null ? (code ?? 1) : 1))
+    child.once('exit', (code, signal) => {
+      clearTimeout(deadline)
+      resolve(signal === null ? (code ?? 1) : 1)
+    })
   })
 }
 

@@ -4,7 +4,7 @@ import type { EngineInfo } from './engines/engine.ts'
 import { giveUpMessage, scanMessage, type ScanDependencies } from './scan.ts'
 import type { Config } from '../shared/config-schema.ts'
 import type { Delivery, Lane } from '../shared/consumer.ts'
-import { NoSpaceError } from '../shared/errors.ts'
+import { NoSpaceError, toError } from '../shared/errors.ts'
 import { actionsQueue, bulkQueue, jobRetryDelaysMs } from '../shared/topology.ts'
 
 export interface Probes {
@@ -22,9 +22,17 @@ export function createLanes(
   acting: ActionDependencies,
   probes: Probes,
 ): Lane[] {
+  const counted = (handle: Lane['handle']) => async (delivery: Delivery) => {
+    try {
+      await handle(delivery)
+    } catch (thrown) {
+      scanning.metrics.failures.inc({ error: toError(thrown).name })
+      throw thrown
+    }
+  }
   const scanLane = {
     retryDelaysMs: jobRetryDelaysMs,
-    handle: (delivery: Delivery) => scanMessage(delivery, scanning),
+    handle: counted((delivery) => scanMessage(delivery, scanning)),
     giveUp: (delivery: Delivery, error: Error) => giveUpMessage(delivery, error, scanning),
     probe: async (error: Error) => {
       await probes.store()
@@ -41,7 +49,7 @@ export function createLanes(
       queue: actionsQueue(config),
       prefetch: actionsAtATime,
       retryDelaysMs: jobRetryDelaysMs,
-      handle: (delivery) => actOnMessage(delivery, acting),
+      handle: counted((delivery) => actOnMessage(delivery, acting)),
       giveUp: (delivery, error) => giveUpAction(delivery, error, acting),
       probe: async () => {
         await probes.store()

@@ -89,7 +89,8 @@ export function errorCode(thrown: unknown): string | undefined {
 export function describeError(thrown: unknown): string {
   const parts: string[] = []
   let rest: unknown = thrown
-  while (rest !== undefined && rest !== null && parts.length < 6) {
+  // A cause may be its own ancestor.
+  for (let depth = 0; rest !== undefined && rest !== null && depth < 8; depth++) {
     const error = rest
     let text: string
     // The error of a host with several addresses has an empty message and the facts inside.

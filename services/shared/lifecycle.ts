@@ -21,6 +21,8 @@ export const version = (
   }
 ).version
 
+const sameWishMs = 250
+
 /**
  * Runs `start`, then waits for a signal (a service) and releases everything. `--check-config` only loads the configuration.
  * Exit codes: 0 stopped as asked, 1 bad configuration, fatal error or shutdown deadline missed.
@@ -49,13 +51,17 @@ export async function runService(
   const log = createLog(name, { ...config.log, file: config.log.file || undefined })
   const controller = new AbortController()
   const releases: (() => unknown)[] = []
+  let stoppedAt = 0
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
         if (controller.signal.aborted) {
+          // A terminal, npm and timeout(1) signal the whole group, and whoever started us passes it on: one wish, two signals.
+          if (Date.now() - stoppedAt < sameWishMs) return
           log.warn('second signal, exiting at once', { signal })
           process.exit(1)
         }
+        stoppedAt = Date.now()
         log.info('stopping', { signal, timeoutMs: config.shutdown.timeoutMs })
         controller.abort(new Error(`stopped by ${signal}`))
         resolve()
