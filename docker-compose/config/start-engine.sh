@@ -4,6 +4,8 @@
 set -eu
 conf=/opt/av-scan/engine
 temporary=/opt/av-scan/engine-temp
+# With few file descriptors clamd shortens its queue without a word.
+ulimit -n 4096 2>/dev/null || true
 
 # What a killed clamd left behind; nobody else writes here.
 rm -rf "$temporary"/* 2>/dev/null || true

@@ -5,7 +5,7 @@ import { createLog } from '../shared/log.ts'
 import { FatalError, describeError } from '../shared/errors.ts'
 import { writeEngineFiles } from './engine-files.ts'
 
-const log = createLog('init', { format: 'text', level: 'info', file: '' })
+const log = createLog('init', { format: 'text', level: 'info' })
 try {
   const config = loadConfig({ service: 'init', env: process.env })
   const done = await writeEngineFiles({

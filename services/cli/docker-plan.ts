@@ -1,0 +1,152 @@
+// What a Compose deployment is told beside its secrets, computed from the settings and from what the engine has: which
+// compose files, which variables, and whether the temporary files fit into memory, on disk, or nowhere.
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { loadConfig } from '../shared/config.ts'
+import { GiB, maxObjectBytes, type Config } from '../shared/config-schema.ts'
+import { maxScanBytes } from '../shared/clamd-conf.ts'
+import { FatalError } from '../shared/errors.ts'
+import { secretNames, type Secrets } from './secrets.ts'
+import { collectSettings, engineSizes, parseScale, type Settings } from './settings.ts'
+import { parseSignatureSource } from './signatures.ts'
+
+export interface EngineFacts {
+  cores: number
+  memoryBytes: number
+  /** Free space where the engine keeps volumes; undefined when it cannot be seen from here. */
+  diskBytes: number | undefined
+}
+
+export interface DockerPlan {
+  /** Compose files, in order. */
+  files: string[]
+  /** Variables that win over the secrets file. */
+  env: Record<string, string>
+  signatureSet: 'official' | 'custom' | 'test'
+  /** For people: what the temporary files need and where they are. */
+  sums: string[]
+}
+
+/** The names that the compose files interpolate, so that no other variable of the caller's shell is taken. */
+export function composeVariables(texts: readonly string[]): string[] {
+  const names = texts.flatMap((text) =>
+    [...text.matchAll(/\$\{([A-Z][A-Z0-9_]*)/g)].flatMap(([, name]) => name ?? []),
+  )
+  return [...new Set(names)].toSorted()
+}
+
+/** What the caller's shell sets of those names; secrets come from their file alone. */
+export function takeSettings(
+  env: Readonly<Record<string, string | undefined>>,
+  names: readonly string[],
+): Settings {
+  const settings: Settings = {}
+  for (const name of [...names, 'TLS_CERT', 'TLS_KEY', 'TLS_CA']) {
+    const value = env[name]
+    if (value !== undefined && value !== '' && !secretNames.includes(name)) settings[name] = value
+  }
+  return settings
+}
+
+/** The configuration as the services will see it; every mistake in it at once. */
+export function dockerConfig(
+  configFile: string,
+  settings: Settings,
+  secrets: Secrets,
+): Readonly<Config> {
+  const env = {
+    ...collectSettings(settings, secrets),
+    AV_CONFIG: configFile,
+    ENGINE: settings['ENGINE'] ?? secrets['ENGINE'] ?? 'clamd',
+    DEMO_URL: 'http://demo:8099/',
+    DEMO_SECRET: secrets['DEMO_SECRET'] ?? '',
+  }
+  return loadConfig({ service: 'cli', env })
+}
+
+/** Bytes that clamd's temporary folder must hold at worst: every thread's stream and what it unpacks, and a quarter more. */
+export function engineTempBytes(largest: number, threads: number): number {
+  return Math.ceil(1.25 * ((threads + 1) * largest + threads * maxScanBytes(largest)))
+}
+
+export interface PlanInput {
+  folder: string
+  configFile: string
+  settings: Settings
+  secrets: Secrets
+  engine: EngineFacts
+}
+
+export function planDocker({
+  folder,
+  configFile,
+  settings,
+  secrets,
+  engine,
+}: PlanInput): DockerPlan {
+  const setting = (name: string) => settings[name] ?? secrets[name]
+  const config = dockerConfig(configFile, settings, secrets)
+  const scale = parseScale(setting('SCALE'))
+  const { threads, connections } = engineSizes(scale, engine.cores)
+  const files = ['compose.yaml']
+  const env: Record<string, string> = {
+    ...settings,
+    SCALE: String(scale),
+    ENGINE: config.engine.kind,
+    ENGINE_CONNECTIONS: setting('ENGINE_CONNECTIONS') ?? String(connections),
+    RABBITMQ_VHOST_ENCODED: encodeURIComponent(config.broker.vhost),
+  }
+  if (config.engine.kind === 'clamav-rest') files.push('compose.clamav-rest.yaml')
+  if (setting('TLS_CERT') !== undefined) files.push('compose.own-certificates.yaml')
+
+  const bind = setting('BIND_ADDRESS')
+  if (bind !== undefined && bind !== '0.0.0.0' && bind !== '::')
+    env['TLS_NAMES'] = [setting('TLS_NAMES') ?? '', bind].filter((name) => name !== '').join(',')
+
+  const source = parseSignatureSource(setting('SIGNATURES'))
+  let signatureSet: DockerPlan['signatureSet'] = 'official'
+  if (source.kind === 'test') signatureSet = 'test'
+  if (source.kind === 'mirror') signatureSet = 'custom'
+  if (source.kind === 'dir') {
+    signatureSet = isOfficial(source.path) ? 'official' : 'custom'
+    env['SIGNATURES'] = 'dir'
+    env['SIGNATURES_DIR'] = source.path
+    files.push('compose.signatures-dir.yaml')
+  }
+  env['SIGNATURE_SET'] = signatureSet
+
+  const engineBytes = engineTempBytes(maxObjectBytes(config), threads)
+  const scanBytes = Math.ceil(config.limits.volumeGb * GiB)
+  const sum = engineBytes + scale * scanBytes
+  const inMemory = sum <= engine.memoryBytes / 4
+  if (inMemory) {
+    files.push('compose.memory.yaml')
+    env['ENGINE_TEMP_BYTES'] = String(engineBytes)
+    env['SCAN_FOLDER_BYTES'] = String(scanBytes)
+  } else if (engine.diskBytes !== undefined && engine.diskBytes < sum)
+    throw new FatalError(
+      `temporary files need up to ${inGiB(sum)}, and the engine's disk has ${inGiB(engine.diskBytes)} left`,
+      'set a smaller VOLUME_SIZE (GB per worker), MAX_OBJECT_BYTES or SCALE',
+    )
+  return {
+    files: files.map((file) => join(folder, file)),
+    env,
+    signatureSet,
+    sums: [
+      `temporary files: at most ${inGiB(engineBytes)} for clamd, ${inGiB(scanBytes)} for each of ${scale} workers, ${inMemory ? 'in memory' : 'on disk'}`,
+    ],
+  }
+}
+
+const inGiB = (bytes: number) => `${(bytes / GiB).toFixed(1)} GiB`
+
+function isOfficial(path: string): boolean {
+  try {
+    return readdirSync(path).some((name) => /^(main|daily)\.c[vl]d$/.test(name))
+  } catch {
+    throw new FatalError(
+      `there is no folder ${path}`,
+      'SIGNATURES=dir:PATH names a folder with signature files',
+    )
+  }
+}
