@@ -64,6 +64,8 @@ export function permanentProblem(error: Error, config: Config): FatalError | und
   const { host, port, user, vhost } = config.broker
   const where = `broker ${host}:${port}`
   const text = describeError(error)
+  // A network error names a port, and a port may be called 5403; the broker's own answers carry no code in words.
+  const answered = errorCode(error) === undefined
   const tls = tlsProblem(error)
   if (tls !== undefined)
     return new FatalError(
@@ -71,19 +73,19 @@ export function permanentProblem(error: Error, config: Config): FatalError | und
       'TLS is never switched off; 5672 is the port without it',
       { cause: error },
     )
-  if (/ACCESS_REFUSED|ACCESS-REFUSED|403/.test(text) && !/vhost/.test(text))
+  if (answered && /ACCESS.REFUSED|403/.test(text) && !/vhost/.test(text))
     return new FatalError(
       `${where} refuses the user "${user}"`,
       'user or password differ from what `init broker` created',
       { cause: error },
     )
-  if (/NOT_ALLOWED|NOT-ALLOWED|530|vhost/i.test(text) && errorCode(error) === undefined)
+  if (answered && /NOT.ALLOWED|530|vhost/i.test(text))
     return new FatalError(
       `${where} does not let "${user}" into the virtual host "${vhost}"`,
       'RABBITMQ_VHOST must be the one that `init broker` set up',
       { cause: error },
     )
-  if (/NOT_FOUND|NOT-FOUND|404/.test(text))
+  if (answered && /NOT.FOUND|404/.test(text))
     return new FatalError(
       `${where}: ${text}`,
       'run `init broker`: it declares exchanges, queues and bindings',
@@ -167,6 +169,7 @@ export async function connectPublisher(
 ): Promise<Publisher> {
   let channel: ConfirmChannel | undefined
   let sequence = 0
+  let blocked = false
   const returned = new Set<string>()
   const waiting = new Set<(error: Error) => void>()
 
@@ -193,7 +196,10 @@ export async function connectPublisher(
     },
     signal,
   )
+  connection.on('blocked', () => (blocked = true))
+  connection.on('unblocked', () => (blocked = false))
   connection.on('disconnect', () => {
+    blocked = false
     channel = undefined
     for (const abandon of waiting)
       abandon(new PublishError('the connection to the broker was lost before it confirmed'))
@@ -202,7 +208,7 @@ export async function connectPublisher(
 
   return {
     get connected() {
-      return channel !== undefined
+      return channel !== undefined && !blocked
     },
     publish({ exchange, routingKey, body, messageId, type, headers = {} }) {
       const open = channel

@@ -9,6 +9,7 @@
 //
 // Never nack(requeue) for a retry: RabbitMQ 4.3 does not count it and the message would spin.
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib'
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectWithRecovery, type Publisher } from './broker.ts'
 import type { Config } from './config-schema.ts'
@@ -116,6 +117,8 @@ class LaneRunner {
   #abort = new AbortController()
   #paused: string | undefined
   #stopping = false
+  /** Settled when the pause is over. */
+  #resumed: Promise<void> = Promise.resolve()
 
   constructor(lane: Lane, delaysMs: readonly number[], publisher: Publisher, log: Log) {
     this.#lane = lane
@@ -171,7 +174,10 @@ class LaneRunner {
   }
 
   async #consume(channel: Channel): Promise<void> {
-    const reply = await channel.consume(this.#lane.queue, (message) => {
+    // Our own tag, known before the first delivery: its failure may have to cancel us at once.
+    const consumerTag = randomUUID()
+    this.#tag = consumerTag
+    const take = (message: ConsumeMessage | null) => {
       // An exception in this callback would end the connection; nothing here throws.
       if (message === null) {
         this.#log.warn('the broker cancelled the consumer, reconnecting')
@@ -181,8 +187,8 @@ class LaneRunner {
       if (this.#stopping || this.#channel !== channel) return
       const run = this.#run(channel, message).finally(() => this.#running.delete(run))
       this.#running.add(run)
-    })
-    this.#tag = reply.consumerTag
+    }
+    await channel.consume(this.#lane.queue, take, { consumerTag })
   }
 
   async #cancel(): Promise<void> {
@@ -223,16 +229,17 @@ class LaneRunner {
       this.#log.debug('left unsettled, the broker redelivers')
       return
     }
-    try {
-      await this.#settle(delivery, message, failure)
-      if (this.#channel === channel) channel.ack(message)
-    } catch (error) {
-      await this.#pause(toError(error))
-      // Not confirmed anywhere else: it must stay where it is. The lane is paused, so this cannot spin.
+    for (;;) {
       try {
-        if (this.#channel === channel) channel.nack(message, false, true)
-      } catch {
-        // The channel closed in between: the broker has the message back already.
+        await this.#settle(delivery, message, failure)
+        if (this.#channel === channel) channel.ack(message)
+        return
+      } catch (error) {
+        // Not confirmed anywhere else: it stays where it is, unsettled. Giving it back would count as a delivery,
+        // and an outage of the broker must not make poison of it.
+        await this.#pause(toError(error))
+        await Promise.race([this.#resumed, aborted(delivery.signal)])
+        if (this.#channel !== channel || delivery.signal.aborted || this.#stopping) return
       }
     }
   }
@@ -328,12 +335,14 @@ class LaneRunner {
     if (this.#paused !== undefined || this.#stopping) return
     this.#paused = describeError(error)
     this.#log.warn('paused until it works again', { error })
-    await this.#cancel()
-    void this.#resume(error)
+    const cancelled = this.#cancel()
+    this.#resumed = this.#resume(error, cancelled)
+    await cancelled
   }
 
-  async #resume(error: Error): Promise<void> {
+  async #resume(error: Error, cancelled: Promise<void>): Promise<void> {
     const since = Date.now()
+    await cancelled
     for (let delayMs = 250; !this.#stopping; delayMs = Math.min(delayMs * 2, 5000)) {
       await sleep(delayMs, undefined, { ref: false })
       try {
@@ -356,6 +365,13 @@ class LaneRunner {
       return
     }
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }
 
 class GiveUp extends Error {

@@ -79,8 +79,11 @@ export function toError(thrown: unknown): Error {
 
 /** The foreign code of an error or of one of its causes (`ECONNREFUSED`, `NoSuchKey`), if it has one. */
 export function errorCode(thrown: unknown): string | undefined {
-  for (let error = thrown; error instanceof Error; error = error.cause) {
+  let error = thrown
+  // Causes can go round in a circle.
+  for (let depth = 0; depth < 10 && error instanceof Error; depth++) {
     if ('code' in error && typeof error.code === 'string') return error.code
+    error = error.cause ?? (error instanceof AggregateError ? error.errors[0] : undefined)
   }
   return undefined
 }

@@ -34,6 +34,14 @@ export async function startHealth(
     if (request.method !== 'GET' && request.method !== 'HEAD')
       return answer(405, '{"error":"GET only"}')
     const [path = ''] = (request.url ?? '').split('?')
+    // An exception in this callback would end the process.
+    try {
+      respond(path, answer)
+    } catch (error) {
+      answer(500, JSON.stringify({ error: describeError(error) }))
+    }
+  })
+  const respond = (path: string, answer: (status: number, body: string, type?: string) => void) => {
     switch (path) {
       case '/healthz':
         return answer(200, '{"status":"ok"}')
@@ -55,7 +63,7 @@ export async function startHealth(
       default:
         return answer(404, '{"error":"/healthz, /readyz or /metrics"}')
     }
-  })
+  }
   const { host, port } = config.http
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {

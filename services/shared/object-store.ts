@@ -111,6 +111,10 @@ const refused = new Set([
   'InvalidAccessKey',
 ])
 
+/** The store's own trouble, or a proxy's in front of it. */
+const troubled = (status: number) =>
+  (status >= 500 && status !== 501) || status === 408 || status === 429
+
 export function createObjectStore(options: StoreOptions): ObjectStore {
   const url = new URL(options.url)
   const secure = url.protocol === 'https:'
@@ -120,6 +124,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     ? new HttpsAgent({ ...pool, ...(ca === undefined ? {} : { ca }) })
     : new HttpAgent(pool)
   const request = secure ? httpsRequest : httpRequest
+  const where = `store ${url.host}`
   const client = new Client({
     endPoint: url.hostname.replace(/^\[|\]$/g, ''),
     port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
@@ -136,7 +141,11 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         const sent = request(requestOptions, (response) => {
           // From here on silence may be our own backpressure; the download has its own clock.
           sent.setTimeout(0)
-          answered(response)
+          const status = response.statusCode ?? 0
+          if (!troubled(status)) return answered(response)
+          // The minio package leaves such an answer unread, which keeps its connection for good.
+          response.resume()
+          sent.emit('error', new StoreUnavailableError(`${where} answered ${status}`))
         })
         sent.setTimeout(options.timeoutMs, () =>
           sent.destroy(
@@ -147,8 +156,6 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       },
     } as never,
   })
-  const where = `store ${url.host}`
-
   const translated = async <T>(what: string, call: () => Promise<T>): Promise<T> => {
     try {
       return await call()

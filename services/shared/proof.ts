@@ -38,8 +38,9 @@ export function readProof(
   if (match === null) return undefined
   const [, reason = '', signatureVersion = '', given = ''] = match
   const proven = { ...facts, reason: Number(reason), signatureVersion }
-  const known = keys.some((key) =>
-    timingSafeEqual(Buffer.from(mac(proven, key)), Buffer.from(given)),
+  // Anybody can write a proof by an empty key.
+  const known = keys.some(
+    (key) => key !== '' && timingSafeEqual(Buffer.from(mac(proven, key)), Buffer.from(given)),
   )
   return known ? { reason: proven.reason, signatureVersion } : undefined
 }
