@@ -1,0 +1,417 @@
+// `init object-store`: buckets, versioning, expiry, users and policies, the notification rule, and what the workers must know
+// about a bucket. Idempotent; merges with what is there.
+import { randomUUID } from 'node:crypto'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { text } from 'node:stream/consumers'
+import { isDeepStrictEqual } from 'node:util'
+import { XMLBuilder, XMLParser } from 'fast-xml-parser'
+import { Client } from 'minio'
+import type { Config } from '../shared/config-schema.ts'
+import { describeError, errorCode, FatalError, toError } from '../shared/errors.ts'
+import { canaryPrefix } from '../shared/messages.ts'
+import { bucketProbeKey, type BucketProbe } from '../shared/object-store.ts'
+import { tlsProblem, trustedCas } from '../shared/trust.ts'
+import { asWanted, type Report } from './report.ts'
+import {
+  bucketPolicies,
+  iamPolicies,
+  roles,
+  type PolicyInput,
+  type Role,
+} from './store-policies.ts'
+import { minioAdmin, versitygwAdmin, type Credentials, type Login } from './store-users.ts'
+
+export interface ObjectStoreInput {
+  config: Readonly<Config>
+  flavour: 'minio' | 'versitygw'
+  root: Credentials
+  users: Record<Role, Credentials>
+  /** How long to wait for the store to answer, in milliseconds. */
+  waitMs: number
+}
+
+const noncurrentDays = 7
+const ruleId = 'avscan-noncurrent'
+const createdEvents = ['Put', 'Post', 'Copy', 'CompleteMultipartUpload'].map(
+  (kind) => `s3:ObjectCreated:${kind}`,
+)
+const repeated = new Set([
+  'QueueConfiguration',
+  'Event',
+  'TopicConfiguration',
+  'CloudFunctionConfiguration',
+])
+const parser = new XMLParser({ parseTagValue: false, isArray: (name) => repeated.has(name) })
+const builder = new XMLBuilder({})
+
+/** @throws FatalError when only a person can mend what stands in the way. */
+export async function initObjectStore(input: ObjectStoreInput, report: Report): Promise<void> {
+  const { config, flavour } = input
+  const client = connect(config, input.root)
+  await waitForStore(client, input)
+  const { buckets } = config.store
+  for (const bucket of [...buckets, config.records.bucket])
+    await ensureBucket(client, bucket, config, report)
+  for (const bucket of buckets) {
+    await ensureVersioning(client, bucket, report)
+    await ensureExpiry(client, bucket, report)
+  }
+  await ensureUsers(client, input, report)
+  for (const bucket of buckets) {
+    if (flavour === 'minio') await ensureNotification(client, bucket, config, report)
+    await recordProbe(client, bucket, config, report)
+  }
+  if (flavour === 'versitygw')
+    report.warn('VersityGW sends the events of every bucket to the broker: it has no rules to set')
+}
+
+/** What an administrator who gives no root has to run: policies as documents, users and rules as commands. No secrets. */
+export function printObjectStore({
+  config,
+  flavour,
+  users,
+}: Pick<ObjectStoreInput, 'config' | 'flavour' | 'users'>): string {
+  const input = policyInput(config)
+  const lines = [...config.store.buckets, config.records.bucket].map(
+    (bucket) => `mc mb --ignore-existing store/${bucket}`,
+  )
+  for (const bucket of config.store.buckets) {
+    lines.push(`mc version enable store/${bucket}`)
+    lines.push(`mc ilm rule add --noncurrent-expire-days ${noncurrentDays} store/${bucket}`)
+  }
+  if (flavour === 'versitygw') {
+    for (const role of roles)
+      lines.push(
+        `versitygw admin create-user --access ${users[role].user} --secret '…' --role user`,
+      )
+    const byBucket = bucketPolicies(input, namesOf(users))
+    for (const [bucket, policy] of Object.entries(byBucket))
+      lines.push(`# bucket policy of ${bucket}`, JSON.stringify(policy, undefined, 2))
+    return `${lines.join('\n')}\n`
+  }
+  for (const [role, policy] of Object.entries(iamPolicies(input)) as [Role, unknown][]) {
+    lines.push(`# ${policyName(role)}.json`, JSON.stringify(policy, undefined, 2))
+    lines.push(`mc admin policy create store ${policyName(role)} ${policyName(role)}.json`)
+    lines.push(`mc admin user add store ${users[role].user}`)
+    lines.push(`mc admin policy attach store ${policyName(role)} --user ${users[role].user}`)
+  }
+  lines.push(
+    `# PutBucketNotification for each bucket, merged with the rules that are there:`,
+    queueArn(config.store.region),
+    ...createdEvents,
+  )
+  return `${lines.join('\n')}\n`
+}
+
+function connect(config: Config, { user, password }: Credentials): Client {
+  const url = new URL(config.store.url)
+  const secure = url.protocol === 'https:'
+  const ca = secure ? trustedCas(config.tls.ca) : undefined
+  return new Client({
+    endPoint: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
+    useSSL: secure,
+    region: config.store.region,
+    accessKey: user,
+    secretKey: password,
+    pathStyle: true,
+    transportAgent: secure ? new HttpsAgent(ca === undefined ? {} : { ca }) : new HttpAgent(),
+    retryOptions: { disableRetry: true },
+  })
+}
+
+async function waitForStore(
+  client: Client,
+  { config, root, waitMs }: ObjectStoreInput,
+): Promise<void> {
+  const { url } = config.store
+  for (const deadline = Date.now() + waitMs; ;) {
+    try {
+      await client.listBuckets()
+      return
+    } catch (thrown) {
+      const error = toError(thrown)
+      const code = errorCode(error) ?? ''
+      const tls = tlsProblem(error)
+      if (tls !== undefined)
+        throw new FatalError(`store ${url}: ${tls}`, 'TLS is never switched off', { cause: error })
+      if (['InvalidAccessKeyId', 'SignatureDoesNotMatch', 'AccessDenied'].includes(code))
+        throw new FatalError(
+          `store ${url} refuses the root user "${root.user}": ${code}`,
+          'MINIO_ROOT_USER and MINIO_ROOT_PASSWORD must be those that the store was started with',
+          { cause: error },
+        )
+      if (Date.now() > deadline)
+        throw new FatalError(
+          `store ${url} did not answer within ${Math.round(waitMs / 1000)} s: ${describeError(error)}`,
+          'is it running, and is MINIO_SERVER_URL right?',
+          { cause: error },
+        )
+      await sleep(500)
+    }
+  }
+}
+
+async function ensureBucket(
+  client: Client,
+  bucket: string,
+  { store }: Config,
+  report: Report,
+): Promise<void> {
+  const there = await client.bucketExists(bucket)
+  if (!there) await client.makeBucket(bucket, store.region)
+  report.say(`bucket ${bucket}`, there ? asWanted : 'created')
+}
+
+async function ensureVersioning(client: Client, bucket: string, report: Report): Promise<void> {
+  const versioned = await isVersioned(client, bucket)
+  if (versioned) return report.say(`versioning of ${bucket}`, asWanted)
+  try {
+    await client.setBucketVersioning(bucket, { Status: 'Enabled' })
+    report.say(`versioning of ${bucket}`, 'turned on')
+  } catch (error) {
+    report.warn(`the store does not version ${bucket}: ${describeError(error)}`)
+  }
+}
+
+async function isVersioned(client: Client, bucket: string): Promise<boolean> {
+  try {
+    const versioning = (await client.getBucketVersioning(bucket)) as { Status?: string } | string
+    return typeof versioning === 'object' && versioning.Status === 'Enabled'
+  } catch (error) {
+    if (
+      ['NotImplemented', 'MethodNotAllowed', 'VersioningNotConfigured'].includes(
+        errorCode(error) ?? '',
+      )
+    )
+      return false
+    throw error
+  }
+}
+
+async function ensureExpiry(client: Client, bucket: string, report: Report): Promise<void> {
+  const what = `expiry of noncurrent versions in ${bucket}`
+  const rule = {
+    ID: ruleId,
+    Status: 'Enabled',
+    Filter: { Prefix: '' },
+    NoncurrentVersionExpiration: { NoncurrentDays: noncurrentDays },
+  }
+  try {
+    const present = await existingRules(client, bucket)
+    if (present.some(({ ID }) => ID === ruleId)) return report.say(what, asWanted)
+    await client.setBucketLifecycle(bucket, { Rule: [...present, rule] } as never)
+    report.say(what, `created (${noncurrentDays} days)`)
+  } catch (error) {
+    // VersityGW answers 501: old versions stay until somebody removes them.
+    if (!['NotImplemented', 'MethodNotAllowed'].includes(errorCode(error) ?? '')) throw error
+    report.warn(`${what}: this store cannot`)
+  }
+}
+
+async function existingRules(client: Client, bucket: string): Promise<{ ID?: string }[]> {
+  try {
+    const { Rule = [] } = ((await client.getBucketLifecycle(bucket)) ?? {}) as unknown as {
+      Rule?: { ID?: string } | { ID?: string }[]
+    }
+    return Array.isArray(Rule) ? Rule : [Rule]
+  } catch (error) {
+    if (errorCode(error) === 'NoSuchLifecycleConfiguration') return []
+    throw error
+  }
+}
+
+async function ensureUsers(client: Client, input: ObjectStoreInput, report: Report): Promise<void> {
+  const { config, users, root } = input
+  const login: Login = async (credentials) => {
+    try {
+      await connect(config, credentials).listBuckets()
+      return 'good'
+    } catch (error) {
+      const code = errorCode(error)
+      if (code === 'InvalidAccessKeyId') return 'unknown user'
+      if (code === 'SignatureDoesNotMatch') return 'wrong password'
+      if (code === 'AccessDenied') return 'good'
+      throw error
+    }
+  }
+  const options = {
+    url: config.store.url,
+    region: config.store.region,
+    root,
+    caFile: config.tls.ca,
+  }
+  const policies = policyInput(config)
+  if (input.flavour === 'minio') {
+    const admin = minioAdmin(options, login)
+    try {
+      for (const role of roles)
+        report.say(`user ${users[role].user}`, await admin.ensureUser(users[role]))
+      for (const [role, policy] of Object.entries(iamPolicies(policies)) as [
+        Role,
+        ReturnType<typeof iamPolicies>[Role],
+      ][])
+        report.say(
+          `policy ${policyName(role)}`,
+          await admin.ensurePolicy(policyName(role), policy, users[role].user),
+        )
+    } finally {
+      admin.close()
+    }
+    return
+  }
+  const admin = versitygwAdmin(options, login)
+  for (const role of roles)
+    report.say(`user ${users[role].user}`, await admin.ensureUser(users[role]))
+  for (const [bucket, policy] of Object.entries(bucketPolicies(policies, namesOf(users)))) {
+    const present = await client.getBucketPolicy(bucket).catch((error: unknown) => {
+      if (errorCode(error) === 'NoSuchBucketPolicy') return ''
+      throw error
+    })
+    const same = present !== '' && isDeepStrictEqual(JSON.parse(present), policy)
+    if (!same) await client.setBucketPolicy(bucket, JSON.stringify(policy))
+    report.say(`policy of ${bucket}`, same ? asWanted : present === '' ? 'created' : 'changed')
+  }
+}
+
+interface QueueRule {
+  Id?: string
+  Queue: string
+  Event: string[]
+  Filter?: unknown
+}
+interface Notification {
+  QueueConfiguration?: QueueRule[]
+}
+
+async function ensureNotification(
+  client: Client,
+  bucket: string,
+  config: Config,
+  report: Report,
+): Promise<void> {
+  const what = `notification rule of ${bucket}`
+  const query = 'notification'
+  const read = await text(
+    await client.makeRequestAsync({ method: 'GET', bucketName: bucket, query }, '', [200]),
+  )
+  const { NotificationConfiguration } = parser.parse(read) as {
+    NotificationConfiguration?: Notification | ''
+  }
+  const present: Notification =
+    typeof NotificationConfiguration === 'object' ? NotificationConfiguration : {}
+  const { QueueConfiguration: rules = [], ...others } = present
+  const arn = queueArn(config.store.region)
+  const ours = rules.filter((rule) => rule.Queue === arn)
+  const [first] = ours
+  if (first !== undefined) {
+    const events = first.Event.toSorted()
+    if (ours.length === 1 && isDeepStrictEqual(events, createdEvents.toSorted()))
+      return report.say(what, asWanted)
+    throw new FatalError(
+      `bucket ${bucket} already has a rule for ${arn} with the events ${ours.flatMap((rule) => rule.Event).join(', ')}; wanted: ${createdEvents.join(', ')}`,
+      `remove it (mc event remove store/${bucket} ${arn}) and run init again: more events than these make the workers feed themselves`,
+    )
+  }
+  const merged = {
+    NotificationConfiguration: {
+      ...others,
+      QueueConfiguration: [...rules, { Queue: arn, Event: createdEvents }],
+    },
+  }
+  try {
+    const answer = await client.makeRequestAsync(
+      { method: 'PUT', bucketName: bucket, query },
+      builder.build(merged),
+      [200],
+    )
+    answer.resume()
+  } catch (error) {
+    throw new FatalError(
+      `set the notification rule of ${bucket} for ${arn}: ${describeError(error)}`,
+      'the store must have been started with the AMQP target FAST (MINIO_NOTIFY_AMQP_…_FAST); one bad notify entry switches all targets off',
+      { cause: error },
+    )
+  }
+  report.say(what, 'created')
+}
+
+/** Finds out what deleting on an unversioned bucket means here, and leaves it for the workers. */
+async function recordProbe(
+  client: Client,
+  bucket: string,
+  config: Config,
+  report: Report,
+): Promise<void> {
+  const versioned = await isVersioned(client, bucket)
+  const probe: BucketProbe = {
+    versioned,
+    deleteIfMatch: versioned || (await honoursIfMatch(client, bucket)),
+  }
+  const key = bucketProbeKey(bucket)
+  const before = await client
+    .makeRequestAsync(
+      { method: 'GET', bucketName: config.records.bucket, objectName: key },
+      '',
+      [200],
+    )
+    .then((answer) => text(answer))
+    .catch((error: unknown) => {
+      if (errorCode(error) === 'NoSuchKey') return ''
+      throw error
+    })
+  const now = JSON.stringify(probe)
+  if (before !== now) await client.putObject(config.records.bucket, key, Buffer.from(now))
+  report.say(
+    `facts about ${bucket} (${versioned ? 'versioned' : `unversioned, If-Match on DELETE ${probe.deleteIfMatch ? 'honoured' : 'ignored'}`})`,
+    before === now ? asWanted : 'written',
+  )
+  if (!versioned && !probe.deleteIfMatch)
+    report.warn(
+      `${bucket} is unversioned and its store deletes whatever is there: workers refuse to delete on it (turn versioning on, DELETE_FILE=false, or DELETE_UNVERSIONED=accept-race)`,
+    )
+}
+
+async function honoursIfMatch(client: Client, bucket: string): Promise<boolean> {
+  const key = `${canaryPrefix}if-match-${randomUUID()}`
+  await client.putObject(bucket, key, Buffer.from('probe'))
+  try {
+    const headers = { 'if-match': '"00000000000000000000000000000000"' }
+    const answer = await client.makeRequestAsync(
+      { method: 'DELETE', bucketName: bucket, objectName: key, headers },
+      '',
+      [204, 412],
+    )
+    answer.resume()
+    return answer.statusCode === 412
+  } finally {
+    await client.removeObject(bucket, key)
+  }
+}
+
+function policyInput(config: Config): PolicyInput {
+  return {
+    buckets: config.store.buckets,
+    recordsBucket: config.records.bucket,
+    tagKey: config.tags.key,
+    canaryPrefix,
+  }
+}
+
+function namesOf(users: Record<Role, Credentials>): Record<Role, string> {
+  return { uploader: users.uploader.user, avscan: users.avscan.user, canary: users.canary.user }
+}
+
+function policyName(role: Role): string {
+  return role === 'uploader'
+    ? 'avscan-uploader'
+    : role === 'avscan'
+      ? 'avscan-worker'
+      : 'avscan-canary'
+}
+
+function queueArn(region: string): string {
+  return `arn:minio:sqs:${region}:FAST:amqp`
+}

@@ -1,0 +1,188 @@
+// Who may do what at the object store (design: least privilege), as policy documents; pure.
+
+export interface PolicyInput {
+  buckets: readonly string[]
+  recordsBucket: string
+  tagKey: string
+  canaryPrefix: string
+}
+
+export interface Statement {
+  Effect: 'Allow' | 'Deny'
+  Action: string[]
+  Resource: string[]
+  Condition?: Record<string, Record<string, string[]>>
+}
+
+export interface Policy {
+  Version: '2012-10-17'
+  Statement: Statement[]
+}
+
+export const roles = ['uploader', 'avscan', 'canary'] as const
+export type Role = (typeof roles)[number]
+
+const s3 = (...actions: string[]) => actions.map((action) => `s3:${action}`)
+const arns = (buckets: readonly string[], path = '') =>
+  buckets.map((bucket) => `arn:aws:s3:::${bucket}${path}`)
+
+const suffixes = ['', '-proof', '-at', '-reason', '-signature', '-engine']
+
+/** One IAM policy per role, for stores with IAM (MinIO, Silo). */
+export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
+  const { tagKey } = input
+  return {
+    uploader: policy(...uploaderStatements(input), {
+      Effect: 'Deny',
+      Action: s3('PutObject', 'PutObjectTagging', 'PutObjectVersionTagging'),
+      Resource: arns(input.buckets, '/*'),
+      // Not the whole story: a POST form's tagging field gets past it on MinIO. The proof is what we rely on.
+      Condition: {
+        'ForAnyValue:StringEquals': {
+          's3:RequestObjectTagKeys': suffixes.map((suffix) => `${tagKey}${suffix}`),
+        },
+      },
+    }),
+    avscan: policy(...avscanStatements(input)),
+    canary: policy(...canaryStatements(input)),
+  }
+}
+
+function uploaderStatements({ buckets }: PolicyInput): Statement[] {
+  return [
+    {
+      Effect: 'Allow',
+      Action: s3(
+        'GetObject',
+        'GetObjectVersion',
+        'PutObject',
+        'DeleteObject',
+        'DeleteObjectVersion',
+        'GetObjectTagging',
+        'GetObjectVersionTagging',
+        'PutObjectTagging',
+        'PutObjectVersionTagging',
+        'DeleteObjectTagging',
+        'DeleteObjectVersionTagging',
+        'AbortMultipartUpload',
+        'ListMultipartUploadParts',
+      ),
+      Resource: arns(buckets, '/*'),
+    },
+    {
+      Effect: 'Allow',
+      Action: s3(
+        'ListBucket',
+        'ListBucketVersions',
+        'ListBucketMultipartUploads',
+        'GetBucketLocation',
+      ),
+      Resource: arns(buckets),
+    },
+  ]
+}
+
+function avscanStatements({ buckets, recordsBucket }: PolicyInput): Statement[] {
+  return [
+    {
+      Effect: 'Allow',
+      Action: s3(
+        'GetObject',
+        'GetObjectVersion',
+        'GetObjectTagging',
+        'GetObjectVersionTagging',
+        'PutObjectTagging',
+        'PutObjectVersionTagging',
+        'DeleteObject',
+        'DeleteObjectVersion',
+      ),
+      Resource: arns(buckets, '/*'),
+    },
+    {
+      Effect: 'Allow',
+      Action: s3('ListBucket', 'ListBucketVersions', 'GetBucketLocation'),
+      Resource: arns(buckets),
+    },
+    {
+      Effect: 'Allow',
+      Action: s3('GetObject', 'PutObject'),
+      Resource: arns([recordsBucket], '/*'),
+    },
+    // Without it a record that is not there is 403 and not 404.
+    {
+      Effect: 'Allow',
+      Action: s3('ListBucket', 'GetBucketLocation'),
+      Resource: arns([recordsBucket]),
+    },
+  ]
+}
+
+function canaryStatements({ buckets, canaryPrefix }: PolicyInput): Statement[] {
+  return [
+    {
+      Effect: 'Allow',
+      Action: s3(
+        'GetObject',
+        'GetObjectVersion',
+        'PutObject',
+        'DeleteObject',
+        'DeleteObjectVersion',
+        'GetObjectTagging',
+        'GetObjectVersionTagging',
+      ),
+      Resource: arns(buckets, `/${canaryPrefix}*`),
+    },
+    {
+      Effect: 'Allow',
+      Action: s3('ListBucket', 'ListBucketVersions'),
+      Resource: arns(buckets),
+      Condition: { StringLike: { 's3:prefix': [`${canaryPrefix}*`] } },
+    },
+  ]
+}
+
+export type BucketPolicy = {
+  Version: '2012-10-17'
+  Statement: (Omit<Statement, 'Condition'> & { Principal: { AWS: string[] } })[]
+}
+
+/**
+ * One policy per bucket with all three users in it, for stores without IAM policies (VersityGW). It knows no conditions on tags or
+ * prefixes: the canary's listing is left out, and uploaders could tag, so they may not.
+ */
+export function bucketPolicies(
+  input: PolicyInput,
+  users: Record<Role, string>,
+): Record<string, BucketPolicy> {
+  const byRole: Record<Role, Statement[]> = {
+    uploader: uploaderStatements(input),
+    avscan: avscanStatements(input),
+    canary: canaryStatements(input),
+  }
+  const ofBucket = (bucket: string): BucketPolicy => ({
+    Version: '2012-10-17',
+    Statement: roles.flatMap((role) =>
+      byRole[role]
+        .filter(({ Condition }) => Condition === undefined)
+        .map(({ Effect, Action, Resource }) => ({
+          Effect,
+          Principal: { AWS: [users[role]] },
+          Action:
+            role === 'uploader'
+              ? Action.filter((action) => !/(Put|Delete)Object(Version)?Tagging$/.test(action))
+              : Action,
+          Resource: Resource.filter(
+            (arn) => arn === `arn:aws:s3:::${bucket}` || arn.startsWith(`arn:aws:s3:::${bucket}/`),
+          ),
+        }))
+        .filter(({ Resource }) => Resource.length > 0),
+    ),
+  })
+  return Object.fromEntries(
+    [...input.buckets, input.recordsBucket].map((bucket) => [bucket, ofBucket(bucket)]),
+  )
+}
+
+function policy(...statements: Statement[]): Policy {
+  return { Version: '2012-10-17', Statement: statements }
+}

@@ -1,0 +1,168 @@
+// Users of the object store, made through the store's own admin command: `mc` for MinIO and Silo, `versitygw admin` for VersityGW.
+import { execFile } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { FatalError } from '../shared/errors.ts'
+import type { Policy } from './store-policies.ts'
+
+export interface Credentials {
+  user: string
+  password: string
+}
+
+export interface AdminOptions {
+  url: string
+  region: string
+  root: Credentials
+  /** '' for none. */
+  caFile: string
+}
+
+export type Outcome = 'created' | 'changed' | 'already as wanted'
+
+/** What the store says about a pair of keys, found out by using it. */
+export type Login = (
+  credentials: Credentials,
+) => Promise<'good' | 'unknown user' | 'wrong password'>
+
+interface Ran {
+  stdout: string
+}
+
+function run(
+  command: string,
+  args: readonly string[],
+  env: Record<string, string>,
+  input = '',
+): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      command,
+      [...args],
+      { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 60_000 },
+      (error, stdout, stderr) => {
+        if (error === null) return resolve({ stdout })
+        if (error.code === 'ENOENT')
+          return reject(
+            new FatalError(
+              `${command} is not on PATH`,
+              `init object-store needs ${command} to make the store's users; install it or run \`init object-store --print\``,
+            ),
+          )
+        // mc answers in JSON lines, versitygw in text; neither repeats a secret.
+        const words = `${stderr}\n${stdout}`.trim().split('\n').at(-1)
+        reject(new Error(`${command} ${args.slice(0, 3).join(' ')}: ${words}`))
+      },
+    )
+    child.stdin?.end(input)
+  })
+}
+
+/** MinIO and Silo. Secrets travel in the environment and on stdin, not on the command line. */
+export function minioAdmin(options: AdminOptions, login: Login) {
+  const folder = mkdtempSync(join(tmpdir(), 'avscan-mc-'))
+  if (options.caFile !== '') {
+    mkdirSync(join(folder, 'certs', 'CAs'), { recursive: true })
+    copyFileSync(options.caFile, join(folder, 'certs', 'CAs', 'avscan.crt'))
+  }
+  const { protocol, host } = new URL(options.url)
+  const { user, password } = options.root
+  const env = {
+    MC_CONFIG_DIR: folder,
+    HOME: folder,
+    MC_HOST_store: `${protocol}//${encodeURIComponent(user)}:${encodeURIComponent(password)}@${host}`,
+    MC_DISABLE_PAGER: '1',
+  }
+  const mc = (args: string[], input?: string) =>
+    run('mc', ['--json', '--no-color', ...args], env, input)
+  const json = async <T>(args: string[]): Promise<T | undefined> => {
+    try {
+      return JSON.parse((await mc(args)).stdout) as T
+    } catch (error) {
+      if (error instanceof FatalError) throw error
+      return undefined
+    }
+  }
+  return {
+    async ensureUser(credentials: Credentials): Promise<Outcome> {
+      const state = await login(credentials)
+      if (state === 'good') return 'already as wanted'
+      await mc(['admin', 'user', 'add', 'store'], `${credentials.user}\n${credentials.password}\n`)
+      return state === 'unknown user' ? 'created' : 'changed'
+    },
+    async ensurePolicy(name: string, policy: Policy, user: string): Promise<Outcome> {
+      const before = await json<{ policyInfo?: { Policy?: unknown } }>([
+        'admin',
+        'policy',
+        'info',
+        'store',
+        name,
+      ])
+      const present = before?.policyInfo?.Policy
+      const same = isDeepStrictEqual(comparable(present), comparable(policy))
+      if (!same) {
+        const file = join(folder, `${name}.json`)
+        writeFileSync(file, JSON.stringify(policy))
+        await mc(['admin', 'policy', 'create', 'store', name, file])
+      }
+      const attached = await json<{ policyName?: string }>(['admin', 'user', 'info', 'store', user])
+      const has = attached?.policyName?.split(',').includes(name) === true
+      if (!has) await mc(['admin', 'policy', 'attach', 'store', name, '--user', user])
+      if (present === undefined) return 'created'
+      return same && has ? 'already as wanted' : 'changed'
+    },
+    close: () => rmSync(folder, { recursive: true, force: true }),
+  }
+}
+
+/** VersityGW takes a new user's secret on the command line only. */
+export function versitygwAdmin(options: AdminOptions, login: Login) {
+  const binary = process.env['VERSITYGW_BIN'] || 'versitygw'
+  const env: Record<string, string> = {
+    ADMIN_ACCESS_KEY: options.root.user,
+    ADMIN_SECRET_KEY: options.root.password,
+    ADMIN_REGION: options.region,
+    ADMIN_ENDPOINT_URL: options.url,
+    ...(options.caFile === '' ? {} : { SSL_CERT_FILE: options.caFile }),
+  }
+  return {
+    async ensureUser({ user, password }: Credentials): Promise<Outcome> {
+      const state = await login({ user, password })
+      if (state === 'good') return 'already as wanted'
+      if (state === 'unknown user') {
+        await run(
+          binary,
+          ['admin', 'create-user', '--access', user, '--secret', password, '--role', 'user'],
+          env,
+        )
+        return 'created'
+      }
+      await run(binary, ['admin', 'update-user', '--access', user, '--secret', password], env)
+      return 'changed'
+    },
+    close: () => {},
+  }
+}
+
+/** Stores give lists back in an order of their own, and a list of one as a bare string. */
+function comparable(value: unknown): unknown {
+  if (Array.isArray(value))
+    return value
+      .map(comparable)
+      .toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, inner]) => [
+        key,
+        comparable(
+          typeof inner === 'string' && ['Action', 'Resource', 'AWS'].includes(key)
+            ? [inner]
+            : inner,
+        ),
+      ]),
+  )
+}
