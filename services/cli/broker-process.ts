@@ -25,9 +25,9 @@ export function findRabbitmq(): string | undefined {
 
 export function rabbitmqConf({ layout, ports, secrets }: BrokerOptions): string {
   const tls = (prefix: string) => [
-    `${prefix}.cacertfile = ${layout.caFile}`,
-    `${prefix}.certfile = ${layout.serverCert}`,
-    `${prefix}.keyfile = ${layout.serverKey}`,
+    `${prefix}.cacertfile = ${layout.brokerCerts}/ca.pem`,
+    `${prefix}.certfile = ${layout.brokerCerts}/cert.pem`,
+    `${prefix}.keyfile = ${layout.brokerCerts}/key.pem`,
   ]
   return [
     'listeners.tcp = none',

@@ -13,8 +13,9 @@ export interface Layout {
   certs: string
   caFile: string
   caBundle: string
-  serverCert: string
-  serverKey: string
+  /** As `init certificates` lays them out. */
+  storeCerts: string
+  brokerCerts: string
   broker: string
   engine: string
   engineSocket: string
@@ -40,10 +41,10 @@ export function layoutOf(runDir: string): Layout {
   return {
     runDir,
     certs,
-    caFile: join(certs, 'ca.crt'),
-    caBundle: join(certs, 'ca-bundle.crt'),
-    serverCert: join(certs, 'server.crt'),
-    serverKey: join(certs, 'server.key'),
+    caFile: join(certs, 'trust/ca.pem'),
+    caBundle: join(certs, 'trust/bundle.pem'),
+    storeCerts: join(certs, 'store'),
+    brokerCerts: join(certs, 'broker'),
     broker: join(runDir, 'broker'),
     engine: join(runDir, 'engine'),
     engineSocket:

@@ -17,7 +17,10 @@ export function renderLine(name: string, line: string): string {
     } = JSON.parse(line) as Record<string, unknown>
     const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${renderValue(value)}`)
     const time = typeof timestamp === 'string' ? `${timestamp.slice(11, 23)} ` : ''
-    const severity = level === undefined || level === 'info' ? '' : `${JSON.stringify(level).replaceAll('"', '')}: `
+    const severity =
+      level === undefined || level === 'info'
+        ? ''
+        : `${JSON.stringify(level).replaceAll('"', '')}: `
     return `[${name}] ${time}${severity}${String(message)}${rest.join('')}`
   } catch {
     return `[${name}] ${line}`

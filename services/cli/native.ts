@@ -63,7 +63,7 @@ export function createNativeRuntime(paths: Paths): Runtime {
       if (!exists()) throw notDeployed()
       await step('stopping, the last one started first', () => stopSupervision(runDir))
     },
-    clean: () => clean(paths, layout),
+    clean: () => clean(paths),
     access: () => Promise.resolve(access()),
     parts: () => nativeParts(paths),
     metrics: async () => {
@@ -201,11 +201,9 @@ async function runInit(
     )
 }
 
-async function clean(paths: Paths, layout: Layout): Promise<void> {
-  const { runDir, envFile } = paths
+async function clean({ runDir }: Paths): Promise<void> {
   const count = await step('stopping everything', () => stopSupervision(runDir))
   rmSync(socketFallback(runDir), { recursive: true, force: true })
-  rmSync(layout.runDir, { recursive: true, force: true })
-  rmSync(envFile, { force: true })
-  say(`  removed: ${count} processes, ${runDir}, ${envFile}`)
+  rmSync(runDir, { recursive: true, force: true })
+  say(`  removed: ${count} processes and ${runDir}`)
 }

@@ -56,8 +56,7 @@ export async function prepareSignatures(options: PrepareOptions): Promise<Prepar
   if (source.kind === 'dir') return prepareFolder(source.path)
   if (source.kind === 'mirror') return download(options, source.url, 'custom')
   if (source.kind === 'online') return download(options, officialMirror, 'official')
-  if (hasDatabase(join(root, 'official')))
-    return download(options, officialMirror, 'official')
+  if (hasDatabase(join(root, 'official'))) return download(options, officialMirror, 'official')
   const trouble = await step(
     'asking the signature mirror',
     () => mirrorTrouble(officialMirror),

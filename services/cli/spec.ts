@@ -19,7 +19,7 @@ export interface ChildSpec {
   readyTimeoutMs: number
   /** How long it may take after SIGTERM before SIGKILL. */
   stopTimeoutMs: number
-  /** Others start in order, so these are ready before; started beside the previous one when true. */
+  /** Started without waiting for the parallel ones before it; whatever is not parallel waits for all before. */
   parallel?: boolean
   /**
    * A port to which it must hold a connection, and the child that listens there: VersityGW never reconnects to its

@@ -1,6 +1,6 @@
 // The object store as a supervised child: MinIO, or VersityGW, with its events going to the broker over TLS.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, symlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Layout } from './layout.ts'
 import type { Ports } from './ports.ts'
@@ -37,18 +37,8 @@ export function storeChild(options: StoreProcessOptions): ChildSpec {
 
 function minioChild(options: StoreProcessOptions): ChildSpec {
   const { layout, ports, secrets, base } = options
-  const certs = join(layout.store, 'certs')
   const data = join(layout.store, 'minio')
-  mkdirSync(join(certs, 'CAs'), { recursive: true })
   mkdirSync(data, { recursive: true })
-  for (const [link, target] of [
-    ['public.crt', layout.serverCert],
-    ['private.key', layout.serverKey],
-    ['CAs/ca.crt', layout.caFile],
-  ] as const) {
-    rmSync(join(certs, link), { force: true })
-    symlinkSync(target, join(certs, link))
-  }
   const target = (id: string, extra: Record<string, string>) =>
     Object.fromEntries(
       Object.entries({
@@ -73,7 +63,7 @@ function minioChild(options: StoreProcessOptions): ChildSpec {
       'server',
       '--quiet',
       '--certs-dir',
-      certs,
+      layout.storeCerts,
       '--address',
       `127.0.0.1:${ports.store}`,
       '--console-address',
@@ -143,9 +133,9 @@ function versitygwChild(options: StoreProcessOptions): ChildSpec {
       '--port',
       `127.0.0.1:${ports.store}`,
       '--cert',
-      layout.serverCert,
+      join(layout.storeCerts, 'public.crt'),
       '--key',
-      layout.serverKey,
+      join(layout.storeCerts, 'private.key'),
       '--region',
       options.region,
       '--iam-dir',

@@ -45,7 +45,6 @@ async function reconcile(): Promise<void> {
     if (stopping || hupped) break
     const child = children.get(name)
     if (child === undefined) continue
-    // A parallel child waits for everything before it, but nobody waits for it.
     if (child.spec.parallel !== true) await Promise.all(waits.splice(0))
     child.start()
     const ready = child.firstReady

@@ -1,0 +1,96 @@
+import { expect } from 'chai'
+import { parseMetrics, sumBy } from '../../../services/cli/metrics-text.ts'
+import { isHealthy, renderStatus, type StatusFacts } from '../../../services/cli/status.ts'
+
+const metrics = (set: string) => `# HELP avscan_objects_total Objects
+avscan_objects_total{verdict="CLEAN"} 3
+avscan_objects_total{verdict="INFECTED"} 1
+avscan_signatures_info{engine="clamd",engine_version="1.4.6",signature_version="27000",signature_date="2026-11-20",signature_set="${set}"} 1
+`
+const facts = (change: Partial<StatusFacts> = {}): StatusFacts => ({
+  runtime: 'native',
+  parts: [
+    { name: 'broker', state: 'running', pid: 7 },
+    { name: 'avscan-1', state: 'running', pid: 8, version: '1.0.0' },
+    { name: 'avscan-2', state: 'running', pid: 9, version: '1.0.0' },
+  ],
+  queues: [
+    { name: 's3minioqueue', messages: 12, consumers: 2 },
+    { name: 'avscan.retry.1s', messages: 0, consumers: 0 },
+  ],
+  brokerVersion: '3.10.8',
+  samples: [...parseMetrics(metrics('official')), ...parseMetrics(metrics('official'))],
+  endpoints: [
+    { name: 'PUBLISH_URL', url: '' },
+    { name: 'demo', url: 'http://127.0.0.1:8099/' },
+  ],
+  places: [{ name: 'S3', where: 'https://127.0.0.1:9000' }],
+  ...change,
+})
+
+describe('parseMetrics', () => {
+  it('reads labels with escaped characters, and values', () => {
+    expect(
+      parseMetrics('a{b="x\\"y\\nz",c="{}"} 1.5\nplain 2 1700000000\n# TYPE a counter\n'),
+    ).to.deep.equal([
+      { name: 'a', labels: { b: 'x"y\nz', c: '{}' }, value: 1.5 },
+      { name: 'plain', labels: {}, value: 2 },
+    ])
+  })
+
+  it('adds up the workers', () => {
+    const samples = [...parseMetrics(metrics('test')), ...parseMetrics(metrics('test'))]
+
+    expect([...sumBy(samples, 'avscan_objects_total', 'verdict')]).to.deep.equal([
+      ['CLEAN', 6],
+      ['INFECTED', 2],
+    ])
+  })
+})
+
+describe('renderStatus', () => {
+  it('shows every worker, versions, queue depths, verdicts and signatures', () => {
+    const text = renderStatus(facts())
+
+    expect(text).to.match(/avscan-1 +running +8 +1\.0\.0/)
+    expect(text).to.match(/avscan-2 +running +9 +1\.0\.0/)
+    expect(text).to.contain('RabbitMQ 3.10.8')
+    expect(text).to.match(/s3minioqueue +12 +2/)
+    expect(text).to.contain('CLEAN 6, INFECTED 2')
+    expect(text).to.contain('clamd 1.4.6: official set, version 27000 of 2026-11-20')
+  })
+
+  it('leaves out empty retry queues', () => {
+    expect(renderStatus(facts())).to.not.contain('avscan.retry')
+  })
+
+  it('is loud about the test set, and silent otherwise', () => {
+    expect(renderStatus(facts({ samples: parseMetrics(metrics('test')) }))).to.contain(
+      'real malware is NOT found',
+    )
+    expect(renderStatus(facts())).to.not.contain('NOT found')
+  })
+
+  it('says which endpoints are on and which are off', () => {
+    const text = renderStatus(facts())
+
+    expect(text).to.contain('PUBLISH_URL: off')
+    expect(text).to.contain('demo: on, http://127.0.0.1:8099/')
+  })
+
+  it('says what it does not know', () => {
+    const text = renderStatus(facts({ queues: undefined, samples: [] }))
+
+    expect(text).to.contain('the management API does not answer')
+    expect(text).to.contain('no worker has an engine that passed its canary')
+  })
+})
+
+describe('isHealthy', () => {
+  it('holds only while every part runs and the broker answers', () => {
+    expect(isHealthy(facts())).to.equal(true)
+    expect(isHealthy(facts({ queues: undefined }))).to.equal(false)
+    expect(isHealthy(facts({ parts: [{ name: 'store', state: 'failed' }] }))).to.equal(false)
+    expect(isHealthy(facts({ parts: [] }))).to.equal(false)
+  })
+})
