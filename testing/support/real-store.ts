@@ -1,0 +1,268 @@
+// Real object stores for tests: VersityGW (from PATH, VERSITYGW_BIN or `.run/bin`, else built there once with Go) and MinIO
+// (where `minio` and `mc` are on PATH). TLS on a free port of 127.0.0.1, data in a folder of the test; they end with it.
+//
+//   for (const flavour of storeFlavours)                       // ['versitygw'] or ['versitygw', 'minio']
+//     const store = await startStore({ flavour, broker, vhost })  // with a broker: events go to RABBITMQ_TOPIC there
+//     const env = { ...store.env(), ...store.identity('AVSCAN') }  // MINIO_SERVER_URL, TLS_CA …; root's keys
+//
+// VersityGW refuses to start before its exchange's broker answers, and publishes into nothing without the exchange:
+// run `init broker` (or declare the topology) first.
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { Agent, request } from 'undici'
+import { eventually } from './eventually.ts'
+import type { TlsRabbitmq } from './tls-rabbitmq.ts'
+import { testCerts, type TestCerts } from './test-certs.ts'
+import { freePorts, runRoot, startProcess, testFolder, type TestProcess } from './test-process.ts'
+
+export type StoreFlavour = 'versitygw' | 'minio'
+
+const versitygwVersion = 'v1.8.0'
+
+function onPath(name: string): string | undefined {
+  const places = [join(runRoot, 'bin'), ...(process.env['PATH'] ?? '').split(delimiter)]
+  return places
+    .map((folder) => join(folder, name))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
+}
+
+/** Why tests with MinIO cannot run, or undefined. */
+export const noMinio =
+  onPath('minio') === undefined || onPath('mc') === undefined
+    ? 'minio and mc are not both on PATH'
+    : undefined
+
+export const storeFlavours: readonly StoreFlavour[] =
+  noMinio === undefined ? ['versitygw', 'minio'] : ['versitygw']
+
+/** The path of versitygw; builds it into `.run/bin` (about a minute) where there is none. */
+export function findVersitygw(): string {
+  const found = process.env['VERSITYGW_BIN'] ?? onPath('versitygw')
+  if (found !== undefined && found !== '') return found
+  const bin = join(runRoot, 'bin')
+  mkdirSync(bin, { recursive: true })
+  const target = `github.com/versity/versitygw/cmd/versitygw@${versitygwVersion}`
+  execFileSync('go', ['install', target], {
+    env: { ...process.env, GOBIN: bin, CGO_ENABLED: '0', GOFLAGS: '-p=2' },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  return join(bin, 'versitygw')
+}
+
+export interface StoreOptions {
+  flavour: StoreFlavour
+  /** Where its events go; without one it has no events. */
+  broker?: TlsRabbitmq
+  vhost?: string
+  exchange?: string
+  routingKey?: string
+  /** The broker's user; default: the administrator. */
+  brokerUser?: string
+  brokerPassword?: string
+  /** Instead of the usual one (expired, foreign). */
+  certificate?: { certificate: string; key: string }
+}
+
+export interface RealStore {
+  readonly flavour: StoreFlavour
+  readonly url: string
+  readonly port: number
+  readonly region: string
+  readonly rootUser: string
+  readonly rootPassword: string
+  readonly certs: TestCerts
+  /** Settings by which our services and init reach it, without an identity. */
+  env(): Record<string, string>
+  /** `AVSCAN` → AVSCAN_STORE_USER and _PASSWORD of root (tests that are not about rights). */
+  identity(service: string): Record<string, string>
+  log(): string
+  /** As kill -9. */
+  kill(): Promise<void>
+  /** After `kill`, on the same port with the same data. */
+  start(): Promise<void>
+  pause(): void
+  resume(): void
+}
+
+export async function startStore(options: StoreOptions): Promise<RealStore> {
+  const { flavour } = options
+  const certs = await testCerts()
+  const folder = testFolder(flavour)
+  const [port = 0] = await freePorts(1)
+  const rootUser = 'storeroot'
+  const rootPassword = randomBytes(18).toString('hex')
+  const region = 'eu-west-1'
+  const url = `https://127.0.0.1:${port}`
+  const server = options.certificate ?? certs.server('store')
+  const settings = { folder, port, rootUser, rootPassword, region, server, certs, options }
+  const { command, env } = flavour === 'minio' ? minio(settings) : versitygw(settings)
+  const health = flavour === 'minio' ? '/minio/health/ready' : '/health'
+  // Its own certificates are checked by the tests that are about them.
+  const agent = new Agent({ connect: { rejectUnauthorized: false } })
+  let child: TestProcess | undefined
+  const start = async () => {
+    const started = startProcess({ command, folder, name: flavour, env })
+    child = started
+    await eventually(
+      async () => {
+        if (!started.running) return true
+        const answer = await request(`${url}${health}`, { dispatcher: agent })
+        await answer.body.dump()
+        return answer.statusCode === 200
+      },
+      { timeoutMs: 60_000, everyMs: 50 },
+    )
+    if (!started.running) throw new Error(`${flavour} ended:\n${started.log().slice(-2000)}`)
+  }
+  await start()
+  const signal = (name: NodeJS.Signals) => process.kill(-(child?.pid ?? 0), name)
+  return {
+    flavour,
+    url,
+    port,
+    region,
+    rootUser,
+    rootPassword,
+    certs,
+    env: () => ({
+      STORE_FLAVOUR: flavour,
+      MINIO_SERVER_URL: url,
+      MINIO_REGION: region,
+      MINIO_ROOT_USER: rootUser,
+      MINIO_ROOT_PASSWORD: rootPassword,
+      TLS_CA: certs.ca,
+    }),
+    identity: (service) => ({
+      [`${service}_STORE_USER`]: rootUser,
+      [`${service}_STORE_PASSWORD`]: rootPassword,
+    }),
+    log: () => child?.log() ?? '',
+    start,
+    kill: async () => child?.kill(),
+    pause: () => signal('SIGSTOP'),
+    resume: () => signal('SIGCONT'),
+  }
+}
+
+interface Settings {
+  folder: string
+  port: number
+  rootUser: string
+  rootPassword: string
+  region: string
+  server: { certificate: string; key: string }
+  certs: TestCerts
+  options: StoreOptions
+}
+
+interface Invocation {
+  command: string[]
+  env: Record<string, string>
+}
+
+function amqpUrl({ broker, vhost = '/', brokerUser, brokerPassword }: StoreOptions): string {
+  if (broker === undefined) return ''
+  const user = encodeURIComponent(brokerUser ?? broker.adminUser)
+  const password = encodeURIComponent(brokerPassword ?? broker.adminPassword)
+  return `amqps://${user}:${password}@127.0.0.1:${broker.port}/${encodeURIComponent(vhost)}`
+}
+
+function minio({
+  folder,
+  port,
+  rootUser,
+  rootPassword,
+  region,
+  server,
+  certs,
+  options,
+}: Settings): Invocation {
+  const certsDir = join(folder, 'certs')
+  mkdirSync(join(certsDir, 'CAs'), { recursive: true })
+  writeFileSync(join(certsDir, 'public.crt'), readFileSync(server.certificate))
+  writeFileSync(join(certsDir, 'private.key'), readFileSync(server.key), { mode: 0o600 })
+  writeFileSync(join(certsDir, 'CAs/ca.crt'), readFileSync(certs.ca))
+  const target = {
+    ENABLE: 'on',
+    URL: amqpUrl(options),
+    EXCHANGE: options.exchange ?? 's3minioscan',
+    EXCHANGE_TYPE: 'topic',
+    ROUTING_KEY: options.routingKey ?? 'bucket_notifications',
+    DURABLE: 'on',
+    DELIVERY_MODE: '2',
+    PUBLISHING_CONFIRMS: 'on',
+  }
+  const notify = options.broker === undefined ? {} : target
+  const address = `127.0.0.1:${port}`
+  return {
+    command: [onPath('minio') ?? 'minio', 'server', '--quiet', '--certs-dir', certsDir].concat(
+      '--address',
+      address,
+      '--console-address',
+      '127.0.0.1:0',
+      join(folder, 'data'),
+    ),
+    env: {
+      HOME: folder,
+      MINIO_ROOT_USER: rootUser,
+      MINIO_ROOT_PASSWORD: rootPassword,
+      MINIO_REGION: region,
+      MINIO_SITE_REGION: region,
+      MINIO_BROWSER: 'off',
+      MINIO_UPDATE: 'off',
+      SSL_CERT_FILE: certs.bundle,
+      ...Object.fromEntries(
+        Object.entries(notify).map(([key, value]) => [`MINIO_NOTIFY_AMQP_${key}_FAST`, value]),
+      ),
+    },
+  }
+}
+
+function versitygw({
+  folder,
+  port,
+  rootUser,
+  rootPassword,
+  region,
+  server,
+  certs,
+  options,
+}: Settings): Invocation {
+  const sub = (name: string) => {
+    mkdirSync(join(folder, name))
+    return join(folder, name)
+  }
+  const filter = join(folder, 'events.json')
+  const kinds = ['Put', 'Post', 'Copy', 'CompleteMultipartUpload']
+  writeFileSync(
+    filter,
+    JSON.stringify(Object.fromEntries(kinds.map((kind) => [`s3:ObjectCreated:${kind}`, true]))),
+  )
+  const events = ['--event-filter', filter]
+    .concat('--event-rabbitmq-exchange', options.exchange ?? 's3minioscan')
+    .concat('--event-rabbitmq-routing-key', options.routingKey ?? 'bucket_notifications')
+  return {
+    command: [findVersitygw(), '--port', `127.0.0.1:${port}`, '--region', region]
+      .concat('--cert', server.certificate, '--key', server.key, '--iam-dir', sub('iam'))
+      // A user's new password would otherwise be known after two minutes only.
+      .concat('--health', '/health', '--keep-alive', '--quiet', '--iam-cache-disable')
+      .concat(options.broker === undefined ? [] : events)
+      .concat('posix', '--versioning-dir', sub('versions'), sub('data')),
+    env: {
+      HOME: folder,
+      ROOT_ACCESS_KEY: rootUser,
+      ROOT_SECRET_KEY: rootPassword,
+      SSL_CERT_FILE: certs.bundle,
+      ...(options.broker === undefined ? {} : { VGW_EVENT_RABBITMQ_URL: amqpUrl(options) }),
+    },
+  }
+}
