@@ -160,9 +160,8 @@ async function findAll(paths: Paths): Promise<Runtime[]> {
   // Native always: a deploy that failed half-way has left files too.
   if (forced !== 'docker') runtimes.push(await openRuntime('native', paths))
   if (
-    forced !== 'native' &&
-    paths.isDefault &&
-    (forced === 'docker' || (await findDockerTrouble()) === undefined)
+    forced === 'docker' ||
+    (forced !== 'native' && paths.isDefault && (await findDockerTrouble()) === undefined)
   )
     runtimes.push(await openRuntime('docker', paths))
   return runtimes

@@ -35,7 +35,10 @@ export function composeVariables(texts: readonly string[]): string[] {
   return [...new Set(names)].toSorted()
 }
 
-/** What the caller's shell sets of those names; secrets come from their file alone. */
+// Agreed with a receiver, so people may bring their own; every other secret comes from the secrets file alone.
+const sharedSecret = 'PUBLISH_SECRET'
+
+/** What the caller's shell sets of those names. */
 export function takeSettings(
   env: Readonly<Record<string, string | undefined>>,
   names: readonly string[],
@@ -43,7 +46,8 @@ export function takeSettings(
   const settings: Settings = {}
   for (const name of [...names, 'TLS_CERT', 'TLS_KEY', 'TLS_CA']) {
     const value = env[name]
-    if (value !== undefined && value !== '' && !secretNames.includes(name)) settings[name] = value
+    if (value === undefined || value === '') continue
+    if (name === sharedSecret || !secretNames.includes(name)) settings[name] = value
   }
   return settings
 }
