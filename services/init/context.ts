@@ -9,5 +9,5 @@ export interface InitContext {
   print: boolean
   report: Report
   /** Writes to standard output what `print` shows. */
-  out(text: string): void
+  out: (text: string) => void
 }

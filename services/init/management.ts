@@ -80,7 +80,8 @@ export function openManagement(config: Config, admin: Identity): Management {
 function reasonIn(text: string): string {
   try {
     const { reason, error } = JSON.parse(text) as { reason?: unknown; error?: unknown }
-    return String(reason ?? error ?? text).slice(0, 300)
+    const said = reason ?? error
+    return (typeof said === 'string' ? said : text).slice(0, 300)
   } catch {
     return text.slice(0, 300)
   }
