@@ -52,7 +52,7 @@ function composeArguments({ paths, project, deployment }: ComposeOptions): strin
 function composeEnvironment({ deployment, variables }: ComposeOptions): NodeJS.ProcessEnv {
   const env = { ...process.env }
   for (const name of variables) delete env[name]
-  return { ...env, ...deployment.env, COMPOSE_IGNORE_ORPHANS: 'true' }
+  return { ...env, ...deployment.env }
 }
 
 export function compose(
