@@ -133,8 +133,11 @@ export async function metricsOf(
 
 /** One line of `docker compose logs` as text: `avscan-script-2  | {…}`. */
 export function renderComposeLine(line: string): string {
-  const [, container = '', text = ''] = /^(\S+)\s+\| ?(.*)$/.exec(line) ?? []
-  if (container === '') return line
+  // Compose erases lines of a terminal that is not there.
+  // oxlint-disable-next-line no-control-regex
+  const plain = line.replaceAll(/\u001b\[[0-9;]*[A-Za-z]/g, '')
+  const [, container = '', text = ''] = /^(\S+)\s+\| ?(.*)$/.exec(plain) ?? []
+  if (container === '') return plain
   const [, service = container, number = '1'] = /^(.*)-(\d+)$/.exec(container) ?? []
   return renderLine(partName({ service, number: Number(number) }), text)
 }

@@ -1,5 +1,5 @@
 // The steps of a Docker deployment: images, bringing up, waiting, cleaning, each with a plain sentence when it fails.
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -140,6 +140,7 @@ export async function clean(paths: Paths, project: string): Promise<void> {
     )
   for (const image of [project, `${project}-init`]) await runCommand(['docker', 'rmi', image])
   rmSync(join(paths.runDir, 'docker'), { recursive: true, force: true })
+  if (existsSync(paths.runDir) && readdirSync(paths.runDir).length === 0) rmdirSync(paths.runDir)
   say(`  removed: ${before.length} containers, their volumes and our images; images of others stay`)
 }
 
