@@ -2,7 +2,7 @@
 import { connect } from 'amqplib'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -157,6 +157,7 @@ export async function startRabbitmq(): Promise<RealRabbitmq> {
   const killNow = () => {
     child.kill('SIGKILL')
     epmd.kill('SIGKILL')
+    rmSync(folder, { recursive: true, force: true })
   }
   // A test run that dies must not leave it behind.
   process.on('exit', killNow)

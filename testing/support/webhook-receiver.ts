@@ -26,8 +26,8 @@ export type Answer = (request: IncomingMessage, response: ServerResponse) => voi
 export interface WebhookReceiver {
   readonly port: number
   readonly requests: ReceivedRequest[]
-  /** Bytes of answer bodies that the clients' side has taken so far. */
-  readonly bodyBytes: number
+  /** Bytes sent on connections that are closed by now. */
+  readonly closedBytes: number
   /** Its address under the name by which the notifier reaches it. */
   url(host?: string): string
   /** The next answers, one for each request; then 204. */
@@ -112,14 +112,15 @@ export async function startWebhookReceiver(options: ReceiverOptions): Promise<We
         body: JSON.parse(raw.toString('utf8')) as ReceivedBody,
         verified: verifiers.some((verifier) => verifies(verifier, raw, headers)),
       })
-      const before = request.socket.bytesWritten
-      request.socket.once('close', () => (closedBytes += request.socket.bytesWritten - before))
       const answer = script.shift() ?? otherwise
       answer(request, response)
     })
   }
   const server =
     options.tls === undefined ? createServer(listener) : createTlsServer(options.tls, listener)
+  server.on('connection', (socket) =>
+    socket.once('close', () => (closedBytes += socket.bytesWritten)),
+  )
   server.on('clientError', (_, socket) => socket.destroy())
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -129,7 +130,7 @@ export async function startWebhookReceiver(options: ReceiverOptions): Promise<We
   return {
     port,
     requests,
-    get bodyBytes() {
+    get closedBytes() {
       return closedBytes
     },
     url: (host = '127.0.0.1') =>
