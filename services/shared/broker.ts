@@ -73,22 +73,30 @@ export function permanentProblem(error: Error, config: Config): FatalError | und
       'TLS is never switched off; 5672 is the port without it',
       { cause: error },
     )
-  if (answered && /ACCESS.REFUSED|403/.test(text) && !/vhost/.test(text))
+  if (!answered) return undefined
+  // Which of these it is must be asked in this order: most of the texts name the virtual host as well.
+  if (/NOT[_-]FOUND/.test(text))
     return new FatalError(
-      `${where} refuses the user "${user}"`,
-      'user or password differ from what `init broker` created',
+      `${where}: ${text}`,
+      'run `init broker`: it declares exchanges, queues and bindings',
       { cause: error },
     )
-  if (answered && /NOT.ALLOWED|530|vhost/i.test(text))
+  if (/access to \w+ '/.test(text))
+    return new FatalError(
+      `${where}: ${text}`,
+      'run `init broker`: it gives each user its permissions',
+      { cause: error },
+    )
+  if (/vhost/.test(text))
     return new FatalError(
       `${where} does not let "${user}" into the virtual host "${vhost}"`,
       'RABBITMQ_VHOST must be the one that `init broker` set up',
       { cause: error },
     )
-  if (answered && /NOT.FOUND|404/.test(text))
+  if (/ACCESS[_-]REFUSED/.test(text))
     return new FatalError(
-      `${where}: ${text}`,
-      'run `init broker`: it declares exchanges, queues and bindings',
+      `${where} refuses the user "${user}"`,
+      'user or password differ from what `init broker` created',
       { cause: error },
     )
   return undefined

@@ -15,8 +15,8 @@ export interface LogOptions {
 
 /** Control characters in a key or in a foreign error must not forge log lines. */
 function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex
   return text.replace(
+    // oxlint-disable-next-line no-control-regex
     /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )

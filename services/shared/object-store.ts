@@ -87,7 +87,7 @@ export interface ObjectStore {
   close(): void
 }
 
-const gone = new Set(['NoSuchKey', 'NoSuchVersion', 'NotFound', 'MethodNotAllowed'])
+const gone = new Set(['NoSuchKey', 'NoSuchVersion', 'MethodNotAllowed'])
 // What the store says when it is the store that has the problem, or our credentials: waiting heals it, burning attempts does not.
 const away = new Set([
   'InternalError',
@@ -163,7 +163,11 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       const error = toError(thrown)
       if (error instanceof StoreUnavailableError) throw error
       const code = errorCode(error)
-      if (code !== undefined && gone.has(code))
+      // A 404 without a body: all that HEAD can say, but no word of the store's on a GET.
+      if (
+        code !== undefined &&
+        (gone.has(code) || (code === 'NotFound' && what.startsWith('head ')))
+      )
         throw new ObjectGoneError(`${what}: ${code}`, { cause: error })
       if (code === 'PreconditionFailed')
         throw new ObjectChangedError(`${what}: other bytes are there now`, { cause: error })

@@ -7,7 +7,9 @@ import { FatalError, describeError, errorCode } from './errors.ts'
 export function trustedCas(caFile: string): string[] | undefined {
   if (caFile === '') return undefined
   try {
-    return [...rootCertificates, readFileSync(caFile, 'utf8')]
+    const pem = readFileSync(caFile, 'utf8')
+    if (!pem.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it holds no certificate')
+    return [...rootCertificates, pem]
   } catch (error) {
     throw new FatalError(
       `read the CA file ${caFile}: ${describeError(error)}`,

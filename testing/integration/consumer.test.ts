@@ -1,0 +1,361 @@
+// The settle table on a real RabbitMQ: what each ending of a handler does to its message.
+import { expect } from 'chai'
+import type { Delivery } from '../../services/shared/consumer.ts'
+import {
+  DiscardError,
+  EngineUnavailableError,
+  FatalError,
+  RetryLaterError,
+} from '../../services/shared/errors.ts'
+import { names } from '../../services/shared/topology.ts'
+import { eventually } from '../support/eventually.ts'
+import { noRabbitmq, startRabbitmq, type RealRabbitmq } from '../support/real-rabbitmq.ts'
+import { rejection } from '../support/rejection.ts'
+import { gate, openLane, recording, type TestLane } from '../support/shared-lane.ts'
+
+describe('startConsumer on a real RabbitMQ', function () {
+  this.timeout(60_000)
+  let broker: RealRabbitmq
+  let lane: TestLane
+
+  before(async function () {
+    if (noRabbitmq !== undefined) this.skip()
+    broker = await startRabbitmq()
+  })
+  after(() => broker?.close())
+  beforeEach(async () => {
+    lane = await openLane(broker)
+  })
+  afterEach(() => lane.close())
+
+  const emptied = (queue = lane.queue) =>
+    eventually(async () => (await lane.depth(queue)) === 0, { timeoutMs: 20_000 })
+  const closeConnections = async () => {
+    const open = await eventually(
+      async () => {
+        const all = (await broker.api('GET', '/api/connections')) as {
+          name: string
+          vhost: string
+        }[]
+        const own = all.filter(({ vhost }) => vhost === lane.vhost)
+        return own.length >= 3 && own
+      },
+      { timeoutMs: 20_000 },
+    )
+    for (const { name } of open || [])
+      await broker.api('DELETE', `/api/connections/${encodeURIComponent(name)}`)
+  }
+
+  it('acks a message whose handler returns', async () => {
+    const handler = recording(undefined)
+    await lane.begin(handler)
+
+    await lane.put('good')
+
+    await eventually(() => handler.seen.length === 1)
+    await emptied()
+    expect(handler.seen[0]).to.include({
+      attempt: 1,
+      deliveries: 0,
+      messageId: 'id-good',
+      type: 'test',
+    })
+  })
+
+  it('puts a discarded message into avscan.dead with the reason and goes on', async () => {
+    const handler = recording(new DiscardError('not JSON'), undefined)
+    await lane.begin(handler)
+
+    await lane.put('bad')
+    await lane.put('good')
+
+    const letter = await lane.dead()
+    expect(letter).to.deep.include({ body: 'bad', messageId: 'id-bad' })
+    expect(letter.headers).to.include({
+      'avscan-origin': lane.queue,
+      'avscan-reason': 'DiscardError',
+      'avscan-attempts': 1,
+      'avscan-error': 'not JSON',
+    })
+    await eventually(() => handler.bodies().includes('good'))
+  })
+
+  it('tries five times through the ladder, then gives up and dead-letters', async () => {
+    const handler = recording(new Error('scan', { cause: new Error('broken') }))
+    const givenUp: string[] = []
+    await lane.begin({
+      ...handler,
+      giveUp: (delivery, error) => {
+        givenUp.push(`${delivery.body.toString()} ${delivery.attempt} ${error.message}`)
+        return Promise.reject(new Error('its failing stops nothing'))
+      },
+    })
+
+    await lane.put('x')
+
+    const letter = await lane.dead()
+    expect(handler.attempts()).to.deep.equal([1, 2, 3, 4, 5])
+    expect(givenUp).to.deep.equal(['x 5 scan'])
+    expect(letter.headers).to.include({
+      'avscan-attempts': 5,
+      'avscan-reason': 'Error',
+      'avscan-error': 'scan: broken',
+    })
+    await emptied()
+  })
+
+  it('carries id, type, own headers and the attempt over the ladder, and no x-header', async () => {
+    const handler = recording(new Error('once'), undefined)
+    await lane.begin(handler)
+
+    await lane.put('x', { mine: 'kept', 'x-foreign': 'dropped', 'X-Death': 'dropped' })
+
+    await eventually(() => handler.seen.length === 2)
+    const second = handler.seen[1]
+    expect(second).to.include({ messageId: 'id-x', type: 'test', routingKey: lane.queue })
+    expect(second?.headers).to.include({ mine: 'kept', 'avscan-attempt': 2 })
+    expect(second?.headers).not.to.have.any.keys('x-foreign', 'X-Death')
+  })
+
+  it('waits at least as long as the handler asks', async () => {
+    const handler = recording(new RetryLaterError('later', { delayMs: 100 }), undefined)
+    await lane.begin(handler)
+    const begun = performance.now()
+
+    await lane.put('x')
+
+    await eventually(() => handler.seen.length === 2)
+    // 100 ms is between the steps of 50 and 300 ms.
+    expect(performance.now() - begun).to.be.within(295, 2900)
+    expect(handler.attempts()).to.deep.equal([1, 2])
+  })
+
+  it('pauses on an outage, counts no attempt and fills no dead letters, and goes on when the probe succeeds', async () => {
+    const handler = recording(new EngineUnavailableError('clamd away'), undefined)
+    const reasons: string[] = []
+    let works = false
+    await lane.begin({
+      ...handler,
+      probe: (error) => {
+        reasons.push(error.message)
+        return works ? Promise.resolve() : Promise.reject(new Error('still away'))
+      },
+    })
+
+    await lane.put('a')
+    await eventually(() => reasons.length >= 2)
+    await lane.put('b')
+    expect(lane.consumer.lanes[0]).to.include({ running: 0, paused: 'still away' })
+    expect(handler.bodies()).to.deep.equal(['a'])
+    works = true
+
+    await eventually(() => handler.seen.length === 3)
+    expect(reasons[0]).to.equal('clamd away')
+    expect(handler.attempts()).to.deep.equal([1, 1, 1])
+    expect(handler.bodies().toSorted()).to.deep.equal(['a', 'a', 'b'])
+    expect(lane.consumer.lanes[0]?.paused).to.equal(undefined)
+    await emptied()
+    expect(await lane.depth(names.dead)).to.equal(0)
+  })
+
+  it('never consumes twice after a failure at the very first delivery', async () => {
+    for (const body of ['a', 'b', 'c', 'd']) await lane.put(body)
+    let running = 0
+    let most = 0
+    let outages = 2
+    let done = 0
+    await lane.begin({
+      async handle() {
+        if (outages-- > 0) throw new EngineUnavailableError('away')
+        most = Math.max(most, ++running)
+        await new Promise((resolve) => setImmediate(resolve))
+        running--
+        done++
+      },
+    })
+
+    await eventually(() => done === 4)
+    expect(most).to.equal(1)
+  })
+
+  it('keeps a message whose retry no queue takes, without burning deliveries, until there is one', async () => {
+    await lane.channel.unbindQueue('avscan.retry.5ms', 'avscan.retry.5ms', '')
+    const handler = recording(new Error('fails'), undefined)
+    await lane.begin(handler)
+
+    await lane.put('x')
+    await eventually(() => lane.consumer.lanes[0]?.paused !== undefined)
+    expect(lane.consumer.lanes[0]?.paused).to.match(
+      /no queue takes s3minioqueue from avscan.retry.5ms/,
+    )
+    expect(handler.seen).to.have.length(1)
+    await lane.channel.bindQueue('avscan.retry.5ms', 'avscan.retry.5ms', '')
+
+    await eventually(() => handler.seen.length === 2)
+    expect(handler.attempts()).to.deep.equal([1, 2])
+    expect(handler.seen.map(({ deliveries }) => deliveries)).to.deep.equal([0, 0])
+    await emptied()
+  })
+
+  it('settles a message that was delivered twenty times as failed, without handling it', async () => {
+    await lane.put('killer')
+    for (let times = 0; times < 20; times++)
+      await eventually(async () => {
+        const message = await lane.channel.get(lane.queue)
+        if (message === false) throw new Error('not back yet')
+        lane.channel.nack(message, false, true)
+      })
+    const handler = recording(undefined)
+    const givenUp: string[] = []
+    await lane.begin({
+      ...handler,
+      giveUp: (delivery) => {
+        givenUp.push(delivery.body.toString())
+        return Promise.resolve()
+      },
+    })
+
+    const letter = await lane.dead()
+    expect(letter.headers).to.include({ 'avscan-reason': 'PoisonMessage' })
+    expect(letter.headers).not.to.have.property('x-delivery-count', 20)
+    expect(givenUp).to.deep.equal(['killer'])
+    expect(handler.seen).to.deep.equal([])
+  })
+
+  it('waits for running handlers at shutdown and takes nothing new', async () => {
+    const release = gate()
+    const handled: string[] = []
+    await lane.begin({
+      async handle({ body }) {
+        handled.push(body.toString())
+        await release.opened
+      },
+    })
+    await lane.put('first')
+    await lane.put('second')
+    await eventually(() => handled.length === 1)
+
+    const stopping = lane.consumer.stop(10_000)
+    release.open()
+
+    expect(await stopping).to.equal(0)
+    expect(handled).to.deep.equal(['first'])
+    const left = await eventually(async () => {
+      const message = await lane.channel.get(lane.queue, { noAck: true })
+      if (message === false) throw new Error('not back yet')
+      return message
+    })
+    expect(left.content.toString()).to.equal('second')
+  })
+
+  it('aborts what runs too long at shutdown and leaves its message to the broker', async () => {
+    const reasons: unknown[] = []
+    await lane.begin({
+      handle: ({ signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => {
+            reasons.push(signal.reason)
+            reject(new DiscardError('cut off'))
+          })
+        }),
+    })
+    await lane.put('x')
+    await eventually(() => lane.consumer.lanes[0]?.running === 1)
+
+    const cut = await lane.consumer.stop(1)
+
+    expect(cut).to.equal(1)
+    expect(String(reasons[0])).to.equal('Error: shutdown')
+    const back = await eventually(async () => {
+      const message = await lane.channel.get(lane.queue, { noAck: true })
+      if (message === false) throw new Error('not back yet')
+      return message
+    })
+    expect(back.properties.headers).not.to.have.property('avscan-attempt')
+    expect(await lane.channel.get(names.dead)).to.equal(false)
+  })
+
+  it('is given the message again when its connection is cut, and never runs it twice at a time', async () => {
+    const deliveries: Delivery[] = []
+    let running = 0
+    let most = 0
+    await lane.begin({
+      async handle(delivery) {
+        deliveries.push(delivery)
+        most = Math.max(most, ++running)
+        if (deliveries.length === 1)
+          await new Promise<void>((resolve) => {
+            delivery.signal.addEventListener('abort', () => resolve())
+          })
+        running--
+      },
+    })
+    await lane.put('x')
+    await eventually(() => deliveries.length === 1)
+
+    await closeConnections()
+
+    await eventually(() => deliveries.length === 2, { timeoutMs: 20_000 })
+    expect(most).to.equal(1)
+    expect(deliveries[1]).to.include({ attempt: 1, deliveries: 1 })
+    await eventually(() => lane.consumer.ready && lane.publisher.connected)
+    await emptied()
+  })
+
+  it('comes back by itself when the broker was killed and started again', async () => {
+    const handler = recording(undefined)
+    await lane.begin(handler)
+    await lane.put('before')
+    await emptied()
+
+    await broker.kill()
+    await eventually(() => !lane.consumer.ready && !lane.publisher.connected)
+    await broker.start()
+
+    await eventually(() => lane.consumer.ready && lane.publisher.connected, { timeoutMs: 30_000 })
+    await lane.put('after')
+    await eventually(() => handler.bodies().includes('after'))
+  })
+
+  it('consumes again after its queue was deleted and declared anew', async () => {
+    const handler = recording(undefined)
+    await lane.begin(handler)
+    const path = `/api/queues/${lane.vhost}/${lane.queue}`
+    const { arguments: args } = (await broker.api('GET', path)) as { arguments: object }
+
+    await lane.channel.deleteQueue(lane.queue)
+    await eventually(() => !lane.consumer.ready)
+    await broker.api('PUT', path, { durable: true, arguments: args })
+    await lane.channel.bindQueue(lane.queue, names.jobs, lane.queue)
+
+    await eventually(() => lane.consumer.ready, { timeoutMs: 20_000 })
+    await lane.put('anew')
+    await eventually(() => handler.bodies().includes('anew'))
+  })
+
+  it('refuses to start without its queue and says what makes it', async () => {
+    await lane.channel.deleteQueue(lane.queue)
+
+    const error = await rejection(lane.begin(recording(undefined)))
+
+    expect(error).to.be.instanceOf(FatalError)
+    expect(error.message).to.match(/NOT_FOUND - no queue 's3minioqueue'/)
+    expect(error).to.have.property(
+      'hint',
+      'run `init broker`: it declares exchanges, queues and bindings',
+    )
+  })
+
+  it('gives each lane its own messages back from the ladder they share', async () => {
+    const bulk = `${lane.queue}.bulk`
+    const own = recording(new Error('x'), undefined)
+    await lane.begin(own)
+    lane.channel.publish(names.jobs, bulk, Buffer.from('of bulk'))
+    await lane.put('of live')
+    lane.channel.publish('avscan.retry.5ms', bulk, Buffer.from('bulk by ladder'))
+
+    await eventually(() => own.seen.length === 2)
+    await eventually(async () => (await lane.channel.checkQueue(bulk)).messageCount === 2)
+    expect(own.bodies()).to.deep.equal(['of live', 'of live'])
+  })
+})
