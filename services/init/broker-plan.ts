@@ -62,10 +62,13 @@ export interface FoundQueue {
   arguments: Record<string, unknown>
 }
 
+function show(value: unknown): string {
+  return value === undefined ? 'nothing' : JSON.stringify(value)
+}
+
 function compare(what: string, found: object, wanted: object): string[] {
   const left = found as Record<string, unknown>
   const right = wanted as Record<string, unknown>
-  const show = (value: unknown) => (value === undefined ? 'nothing' : JSON.stringify(value))
   return [...new Set([...Object.keys(right), ...Object.keys(left)])]
     .filter((key) => show(left[key]) !== show(right[key]))
     .map((key) => `${what}: ${key} is ${show(left[key])}, wanted ${show(right[key])}`)

@@ -154,6 +154,10 @@ function copyOwn(options: CertificateOptions, report: Report): Promise<void> {
   return Promise.resolve()
 }
 
+function refuse(what: string, hint: string, cause?: unknown): never {
+  throw new FatalError(what, hint, { cause })
+}
+
 /** @throws FatalError naming what does not fit; returns words about an end that is near. */
 function checkOwn(
   own: NonNullable<CertificateOptions['own']>,
@@ -161,9 +165,6 @@ function checkOwn(
   ca: string,
   { names, now }: CertificateOptions,
 ): string | undefined {
-  const refuse = (what: string, hint: string, cause?: unknown): never => {
-    throw new FatalError(what, hint, { cause })
-  }
   let leaf: X509Certificate
   try {
     leaf = new X509Certificate(pair.certificate)

@@ -24,11 +24,11 @@ async function main(args: readonly string[], env: NodeJS.ProcessEnv): Promise<vo
   const config = loadConfig({ service: 'init', env })
   log = createLog('init', { ...config.log, file: config.log.file || undefined })
   const report = createReport(log)
-  const out = (text: string) => void process.stdout.write(text)
   await command({ config, env, print, report, out })
   if (!print) log.info(report.changes === 0 ? `${name}: nothing to do` : `${name}: done`)
 }
 
+const out = (text: string) => void process.stdout.write(text)
 let log: Log = createLog('init', { format: 'text', level: 'info' })
 try {
   await main(process.argv.slice(2), process.env)

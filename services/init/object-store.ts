@@ -3,16 +3,17 @@
 import { randomUUID } from 'node:crypto'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
 import { XMLBuilder, XMLParser } from 'fast-xml-parser'
 import { Client } from 'minio'
 import type { Config } from '../shared/config-schema.ts'
-import { describeError, errorCode, FatalError, toError } from '../shared/errors.ts'
+import { describeError, errorCode, FatalError } from '../shared/errors.ts'
 import { canaryPrefix } from '../shared/messages.ts'
 import { bucketProbeKey, type BucketProbe } from '../shared/object-store.ts'
-import { tlsProblem, trustedCas } from '../shared/trust.ts'
+import { trustedCas } from '../shared/trust.ts'
+import type { InitContext } from './context.ts'
+import { readIdentities, storeIdentities, type Identity } from './identities.ts'
 import { asWanted, type Report } from './report.ts'
 import {
   bucketPolicies,
@@ -21,13 +22,14 @@ import {
   type PolicyInput,
   type Role,
 } from './store-policies.ts'
-import { minioAdmin, versitygwAdmin, type Credentials, type Login } from './store-users.ts'
+import { minioAdmin, versitygwAdmin, type Login } from './store-users.ts'
+import { initTimeoutMs, waitFor } from './wait.ts'
 
 export interface ObjectStoreInput {
   config: Readonly<Config>
   flavour: 'minio' | 'versitygw'
-  root: Credentials
-  users: Record<Role, Credentials>
+  root: Identity
+  users: Record<Role, Identity>
   /** How long to wait for the store to answer, in milliseconds. */
   waitMs: number
 }
@@ -46,11 +48,29 @@ const repeated = new Set([
 const parser = new XMLParser({ parseTagValue: false, isArray: (name) => repeated.has(name) })
 const builder = new XMLBuilder({})
 
-/** @throws FatalError when only a person can mend what stands in the way. */
-export async function initObjectStore(input: ObjectStoreInput, report: Report): Promise<void> {
+/** The command. @throws FatalError when only a person can mend what stands in the way, ConfigError. */
+export async function initObjectStore({
+  config,
+  env,
+  print,
+  report,
+  out,
+}: InitContext): Promise<void> {
+  const { root, ...users } = readIdentities(storeIdentities, env, { needPasswords: !print })
+  const flavour = env['STORE_FLAVOUR'] || 'minio'
+  if (flavour !== 'minio' && flavour !== 'versitygw')
+    throw new FatalError(
+      `STORE_FLAVOUR is "${flavour}"`,
+      'it is minio (also for Silo) or versitygw',
+    )
+  if (print) return out(printObjectStore({ config, flavour, users }))
+  await ensureObjectStore({ config, flavour, root, users, waitMs: initTimeoutMs(env) }, report)
+}
+
+async function ensureObjectStore(input: ObjectStoreInput, report: Report): Promise<void> {
   const { config, flavour } = input
   const client = connect(config, input.root)
-  await waitForStore(client, input)
+  await waitForStore(client, input, report)
   const { buckets } = config.store
   for (const bucket of [...buckets, config.records.bucket])
     await ensureBucket(client, bucket, config, report)
@@ -84,7 +104,7 @@ export function printObjectStore({
   if (flavour === 'versitygw') {
     for (const role of roles)
       lines.push(
-        `versitygw admin create-user --access ${users[role].user} --secret '…' --role user`,
+        `versitygw admin create-user --access ${users[role].name} --secret '…' --role user`,
       )
     const byBucket = bucketPolicies(input, namesOf(users))
     for (const [bucket, policy] of Object.entries(byBucket))
@@ -94,8 +114,8 @@ export function printObjectStore({
   for (const [role, policy] of Object.entries(iamPolicies(input)) as [Role, unknown][]) {
     lines.push(`# ${policyName(role)}.json`, JSON.stringify(policy, undefined, 2))
     lines.push(`mc admin policy create store ${policyName(role)} ${policyName(role)}.json`)
-    lines.push(`mc admin user add store ${users[role].user}`)
-    lines.push(`mc admin policy attach store ${policyName(role)} --user ${users[role].user}`)
+    lines.push(`mc admin user add store ${users[role].name}`)
+    lines.push(`mc admin policy attach store ${policyName(role)} --user ${users[role].name}`)
   }
   lines.push(
     `# PutBucketNotification for each bucket, merged with the rules that are there:`,
@@ -105,7 +125,7 @@ export function printObjectStore({
   return `${lines.join('\n')}\n`
 }
 
-function connect(config: Config, { user, password }: Credentials): Client {
+function connect(config: Config, { name, password }: Identity): Client {
   const url = new URL(config.store.url)
   const secure = url.protocol === 'https:'
   const ca = secure ? trustedCas(config.tls.ca) : undefined
@@ -114,7 +134,7 @@ function connect(config: Config, { user, password }: Credentials): Client {
     port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
     useSSL: secure,
     region: config.store.region,
-    accessKey: user,
+    accessKey: name,
     secretKey: password,
     pathStyle: true,
     transportAgent: secure ? new HttpsAgent(ca === undefined ? {} : { ca }) : new HttpAgent(),
@@ -125,33 +145,28 @@ function connect(config: Config, { user, password }: Credentials): Client {
 async function waitForStore(
   client: Client,
   { config, root, waitMs }: ObjectStoreInput,
+  report: Report,
 ): Promise<void> {
-  const { url } = config.store
-  for (const deadline = Date.now() + waitMs; ;) {
+  const what = `store ${config.store.url}`
+  const attempt = async () => {
     try {
       await client.listBuckets()
-      return
-    } catch (thrown) {
-      const error = toError(thrown)
+    } catch (error) {
       const code = errorCode(error) ?? ''
-      const tls = tlsProblem(error)
-      if (tls !== undefined)
-        throw new FatalError(`store ${url}: ${tls}`, 'TLS is never switched off', { cause: error })
-      if (['InvalidAccessKeyId', 'SignatureDoesNotMatch', 'AccessDenied'].includes(code))
-        throw new FatalError(
-          `store ${url} refuses the root user "${root.user}": ${code}`,
-          'MINIO_ROOT_USER and MINIO_ROOT_PASSWORD must be those that the store was started with',
-          { cause: error },
-        )
-      if (Date.now() > deadline)
-        throw new FatalError(
-          `store ${url} did not answer within ${Math.round(waitMs / 1000)} s: ${describeError(error)}`,
-          'is it running, and is MINIO_SERVER_URL right?',
-          { cause: error },
-        )
-      await sleep(500)
+      if (!['InvalidAccessKeyId', 'SignatureDoesNotMatch', 'AccessDenied'].includes(code))
+        throw error
+      throw new FatalError(
+        `${what} refuses the root user "${root.name}": ${code}`,
+        'MINIO_ROOT_USER and MINIO_ROOT_PASSWORD must be those that the store was started with',
+        { cause: error },
+      )
     }
   }
+  await waitFor(attempt, {
+    what,
+    timeoutMs: waitMs,
+    waiting: (reason) => report.warn(`waiting for ${what}: ${reason}`),
+  })
 }
 
 async function ensureBucket(
@@ -248,14 +263,14 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
     const admin = minioAdmin(options, login)
     try {
       for (const role of roles)
-        report.say(`user ${users[role].user}`, await admin.ensureUser(users[role]))
+        report.say(`user ${users[role].name}`, await admin.ensureUser(users[role]))
       for (const [role, policy] of Object.entries(iamPolicies(policies)) as [
         Role,
         ReturnType<typeof iamPolicies>[Role],
       ][])
         report.say(
           `policy ${policyName(role)}`,
-          await admin.ensurePolicy(policyName(role), policy, users[role].user),
+          await admin.ensurePolicy(policyName(role), policy, users[role].name),
         )
     } finally {
       admin.close()
@@ -264,7 +279,7 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
   }
   const admin = versitygwAdmin(options, login)
   for (const role of roles)
-    report.say(`user ${users[role].user}`, await admin.ensureUser(users[role]))
+    report.say(`user ${users[role].name}`, await admin.ensureUser(users[role]))
   for (const [bucket, policy] of Object.entries(bucketPolicies(policies, namesOf(users)))) {
     const present = await client.getBucketPolicy(bucket).catch((error: unknown) => {
       if (errorCode(error) === 'NoSuchBucketPolicy') return ''
@@ -400,8 +415,8 @@ function policyInput(config: Config): PolicyInput {
   }
 }
 
-function namesOf(users: Record<Role, Credentials>): Record<Role, string> {
-  return { uploader: users.uploader.user, avscan: users.avscan.user, canary: users.canary.user }
+function namesOf(users: Record<Role, Identity>): Record<Role, string> {
+  return { uploader: users.uploader.name, avscan: users.avscan.name, canary: users.canary.name }
 }
 
 function policyName(role: Role): string {

@@ -5,17 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { FatalError } from '../shared/errors.ts'
+import type { Identity } from './identities.ts'
 import type { Policy } from './store-policies.ts'
-
-export interface Credentials {
-  user: string
-  password: string
-}
 
 export interface AdminOptions {
   url: string
   region: string
-  root: Credentials
+  root: Identity
   /** '' for none. */
   caFile: string
 }
@@ -23,9 +19,7 @@ export interface AdminOptions {
 export type Outcome = 'created' | 'changed' | 'already as wanted'
 
 /** What the store says about a pair of keys, found out by using it. */
-export type Login = (
-  credentials: Credentials,
-) => Promise<'good' | 'unknown user' | 'wrong password'>
+export type Login = (identity: Identity) => Promise<'good' | 'unknown user' | 'wrong password'>
 
 interface Ran {
   stdout: string
@@ -68,11 +62,11 @@ export function minioAdmin(options: AdminOptions, login: Login) {
     copyFileSync(options.caFile, join(folder, 'certs', 'CAs', 'avscan.crt'))
   }
   const { protocol, host } = new URL(options.url)
-  const { user, password } = options.root
+  const { name, password } = options.root
   const env = {
     MC_CONFIG_DIR: folder,
     HOME: folder,
-    MC_HOST_store: `${protocol}//${encodeURIComponent(user)}:${encodeURIComponent(password)}@${host}`,
+    MC_HOST_store: `${protocol}//${encodeURIComponent(name)}:${encodeURIComponent(password)}@${host}`,
     MC_DISABLE_PAGER: '1',
   }
   const mc = (args: string[], input?: string) =>
@@ -86,10 +80,10 @@ export function minioAdmin(options: AdminOptions, login: Login) {
     }
   }
   return {
-    async ensureUser(credentials: Credentials): Promise<Outcome> {
-      const state = await login(credentials)
+    async ensureUser(identity: Identity): Promise<Outcome> {
+      const state = await login(identity)
       if (state === 'good') return 'already as wanted'
-      await mc(['admin', 'user', 'add', 'store'], `${credentials.user}\n${credentials.password}\n`)
+      await mc(['admin', 'user', 'add', 'store'], `${identity.name}\n${identity.password}\n`)
       return state === 'unknown user' ? 'created' : 'changed'
     },
     async ensurePolicy(name: string, policy: Policy, user: string): Promise<Outcome> {
@@ -121,25 +115,25 @@ export function minioAdmin(options: AdminOptions, login: Login) {
 export function versitygwAdmin(options: AdminOptions, login: Login) {
   const binary = process.env['VERSITYGW_BIN'] || 'versitygw'
   const env: Record<string, string> = {
-    ADMIN_ACCESS_KEY: options.root.user,
+    ADMIN_ACCESS_KEY: options.root.name,
     ADMIN_SECRET_KEY: options.root.password,
     ADMIN_REGION: options.region,
     ADMIN_ENDPOINT_URL: options.url,
     ...(options.caFile === '' ? {} : { SSL_CERT_FILE: options.caFile }),
   }
   return {
-    async ensureUser({ user, password }: Credentials): Promise<Outcome> {
-      const state = await login({ user, password })
+    async ensureUser({ name, password }: Identity): Promise<Outcome> {
+      const state = await login({ name, password })
       if (state === 'good') return 'already as wanted'
       if (state === 'unknown user') {
         await run(
           binary,
-          ['admin', 'create-user', '--access', user, '--secret', password, '--role', 'user'],
+          ['admin', 'create-user', '--access', name, '--secret', password, '--role', 'user'],
           env,
         )
         return 'created'
       }
-      await run(binary, ['admin', 'update-user', '--access', user, '--secret', password], env)
+      await run(binary, ['admin', 'update-user', '--access', name, '--secret', password], env)
       return 'changed'
     },
     close: () => {},

@@ -1,4 +1,6 @@
 // Makes and judges X.509 certificates: a CA of our own and server certificates under it. Knows no files.
+// The X.509 library injects its parts by decorators and asks for this polyfill, first of all.
+// oxlint-disable-next-line import/no-unassigned-import
 import 'reflect-metadata'
 import * as x509 from '@peculiar/x509'
 import { createPrivateKey, createPublicKey, webcrypto, X509Certificate } from 'node:crypto'
