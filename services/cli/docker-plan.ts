@@ -88,7 +88,7 @@ export function planDocker({
   secrets,
   engine,
 }: PlanInput): DockerPlan {
-  const setting = (name: string) => settings[name] ?? secrets[name]
+  const setting = (name: string) => (settings[name] ?? secrets[name]) || undefined
   const config = dockerConfig(configFile, settings, secrets)
   const scale = parseScale(setting('SCALE'))
   const { threads, connections } = engineSizes(scale, engine.cores)

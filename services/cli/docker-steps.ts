@@ -153,7 +153,7 @@ export async function choosePorts(
 ): Promise<Record<string, string>> {
   const ports: Record<string, string> = {}
   for (const [name, wellKnown] of Object.entries(hostPorts)) {
-    const asked = settings[name] ?? secrets[name] ?? before?.env[name]
+    const asked = (settings[name] ?? secrets[name]) || before?.env[name]
     ports[name] = asked ?? String(await freePort(paths.isDefault ? wellKnown : 0))
   }
   return ports

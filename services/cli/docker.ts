@@ -145,7 +145,7 @@ export function createDockerRuntime(paths: Paths): Runtime {
 function accessOf(paths: Paths, deployment: Deployment, secrets: Secrets): Access {
   const config = dockerConfig(paths.configFile, deployment.settings, secrets)
   const port = (name: keyof typeof hostPorts) => deployment.env[name] ?? String(hostPorts[name])
-  const bind = deployment.settings['BIND_ADDRESS'] ?? secrets['BIND_ADDRESS'] ?? '127.0.0.1'
+  const bind = (deployment.settings['BIND_ADDRESS'] ?? secrets['BIND_ADDRESS']) || '127.0.0.1'
   const host = bind === '0.0.0.0' || bind === '::' ? '127.0.0.1' : bind
   const endpoint = `https://${host}:${port('STORE_PORT')}`
   const management = `https://127.0.0.1:${port('RABBITMQ_MANAGEMENT_HOST_PORT')}`
