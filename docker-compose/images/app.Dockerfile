@@ -10,8 +10,9 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM ${NODE_IMAGE} AS app
-# The folders that volumes are mounted on: a new volume takes their owner.
-RUN mkdir -p /opt/av-scan/app /opt/av-scan/certs /scan && chown node:node /scan && chmod 700 /scan
+# A new volume, and with older engines a tmpfs too, takes the owner and mode of the folder it is mounted on. What a worker
+# makes in there is its own alone.
+RUN mkdir -p /opt/av-scan/app /opt/av-scan/certs /scan && chown node:node /scan && chmod 1777 /scan
 WORKDIR /opt/av-scan/app
 COPY --from=dependencies /opt/av-scan/app/node_modules node_modules
 COPY package.json ./
