@@ -46,7 +46,16 @@ export function writeDeployment(paths: Paths, deployment: Deployment): void {
 
 function composeArguments({ paths, project, deployment }: ComposeOptions): string[] {
   const files = deployment.files.flatMap((file) => ['--file', file])
-  return ['compose', '--ansi', 'never', '--project-name', project, '--env-file', paths.envFile, ...files]
+  return [
+    'compose',
+    '--ansi',
+    'never',
+    '--project-name',
+    project,
+    '--env-file',
+    paths.envFile,
+    ...files,
+  ]
 }
 
 function composeEnvironment({ deployment, variables }: ComposeOptions): NodeJS.ProcessEnv {

@@ -70,11 +70,19 @@ export function takeMessage(rows: DemoRow[], message: OutMessage, at: number): b
   return true
 }
 
-const head = ['object', 'verdict', 'signature or reason', 'action', 'ms']
+// Widths that do not change while rows come, together less than 80 columns.
+const head = [
+  'object'.padEnd(16),
+  'verdict'.padEnd(11),
+  'signature or reason'.padEnd(31),
+  'action'.padEnd(7),
+  'ms',
+]
 
 export function cellsOf(row: DemoRow): string[] {
   return [
-    row.key,
+    // The folder of this run is said above the table.
+    row.key.split('/').at(-1) ?? '',
     row.verdict ?? '…',
     row.why ?? '',
     row.action ?? '',

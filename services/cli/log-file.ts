@@ -8,6 +8,9 @@ export interface LogFile {
   flush(): void
 }
 
+// RabbitMQ colours its log wherever it goes.
+const colours = new RegExp(`${String.fromCodePoint(27)}\\[[0-9;]*m`, 'g')
+
 export function openLogFile(
   path: string,
   options: { maxBytes: number; mask?: readonly string[] },
@@ -16,7 +19,7 @@ export function openLogFile(
   let size = sizeOf(path)
   let rest = ''
   const masked = (line: string) => {
-    let shown = line
+    let shown = line.replaceAll(colours, '')
     for (const secret of options.mask ?? [])
       if (secret !== '') shown = shown.replaceAll(secret, '***')
     return shown

@@ -1,5 +1,5 @@
 // The native runtime: real RabbitMQ, clamd and an object store as supervised processes below RUN_DIR (Debian, Ubuntu).
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { FatalError } from '../shared/errors.ts'
 import { findRabbitmq } from './broker-process.ts'
@@ -57,7 +57,9 @@ export function createNativeRuntime(paths: Paths): Runtime {
     start: async () => {
       const kept = readSettings(runDir)
       if (kept === undefined) throw notDeployed()
-      await deploy(paths, layout, kept)
+      // What keeps the objects was settled by the deploy.
+      const { STORE_FLAVOUR: _, ...settings } = kept
+      await deploy(paths, layout, settings)
     },
     stop: async () => {
       if (!exists()) throw notDeployed()
@@ -204,9 +206,29 @@ async function runInit(
     )
 }
 
-async function clean({ runDir }: Paths): Promise<void> {
+async function clean({ runDir, isDefault }: Paths): Promise<void> {
   const count = await step('stopping everything', () => stopSupervision(runDir))
   rmSync(socketFallback(runDir), { recursive: true, force: true })
-  rmSync(runDir, { recursive: true, force: true })
+  if (isDefault) await removeOwnFiles(runDir)
+  else rmSync(runDir, { recursive: true, force: true })
   say(`  removed: ${count} processes and ${runDir}`)
+}
+
+const ownEntries =
+  'certs broker engine store scan log bin build spec.json state.json ports.json settings.json'
+
+/** Deployments of tests live below `.run` too; those that run, and what others put there, are not ours to remove. */
+async function removeOwnFiles(runDir: string): Promise<void> {
+  const ours = new Set(ownEntries.split(' '))
+  const left: string[] = []
+  for (const entry of existsSync(runDir) ? readdirSync(runDir) : []) {
+    const path = join(runDir, entry)
+    const owner = Number(/^(?:test|deployment)-(\d+)-/.exec(entry)?.[1] ?? Number.NaN)
+    const isAbandoned = Number.isInteger(owner) && !existsSync(`/proc/${owner}`)
+    if (isAbandoned) await stopSupervision(path)
+    if (isAbandoned || ours.has(entry)) rmSync(path, { recursive: true, force: true })
+    else left.push(entry)
+  }
+  if (left.length > 0) return say(`  left, for it is not this deployment's: ${left.join(', ')}`)
+  rmSync(runDir, { recursive: true, force: true })
 }
