@@ -348,7 +348,7 @@ export type Config = z.infer<typeof configSchema>
 export const GiB = 1024 ** 3
 
 /** Rules across settings; each problem names the path that a user would change. */
-export function crossChecks(config: Config): { path: string; message: string }[] {
+export function crossChecks(config: Config, service: string): { path: string; message: string }[] {
   const problems: { path: string; message: string }[] = []
   const half = Math.floor((config.limits.volumeGb * GiB) / 2)
   const max = config.limits.maxObjectBytes
@@ -357,7 +357,8 @@ export function crossChecks(config: Config): { path: string; message: string }[]
       path: 'limits.maxObjectBytes',
       message: `at most half of VOLUME_SIZE (${half} bytes), got ${max}`,
     })
-  if (config.publish.url !== '' && config.publish.secret === '')
+  // Only the notifier holds the secret.
+  if (service === 'notifier' && config.publish.url !== '' && config.publish.secret === '')
     problems.push({
       path: 'publish.secret',
       message: 'required when PUBLISH_URL is set; set PUBLISH_SECRET (whsec_…)',

@@ -137,7 +137,7 @@ export function loadConfig(options: LoadOptions): Readonly<Config> {
     checkRequired(values)
     throw new ConfigError(problems)
   }
-  for (const { path: dotted, message } of crossChecks(parsed.data))
+  for (const { path: dotted, message } of crossChecks(parsed.data, service))
     problems.push(`${where(dotted)}: ${message}`)
   checkRequired(parsed.data)
   if (problems.length > 0) throw new ConfigError(problems)

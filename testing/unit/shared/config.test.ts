@@ -73,9 +73,16 @@ const mistakes: Record<string, string[]> = {
 }
 
 describe('loadConfig: mistakes in the file', () => {
+  it('asks nobody but the notifier for the secret of PUBLISH_URL', () => {
+    const env = { PUBLISH_URL: 'https://hook.example/' }
+
+    expect(problemsOf(env, 'avscan')).to.deep.equal([])
+    expect(problemsOf(env, 'notifier')).to.have.length(1)
+  })
+
   for (const [name, expected] of Object.entries(mistakes)) {
     it(`tells what is wrong with ${name}.yaml, and where`, () => {
-      const problems = problemsOf({ AV_CONFIG: file(name) })
+      const problems = problemsOf({ AV_CONFIG: file(name) }, 'notifier')
 
       expect(problems).to.deep.equal(
         expected.map((line) => `${file(name)}${line.startsWith(' ') ? '' : ':'}${line}`),
