@@ -81,13 +81,14 @@ export function permanentProblem(error: Error, config: Config): FatalError | und
       'run `init broker`: it declares exchanges, queues and bindings',
       { cause: error },
     )
-  if (/access to \w+ '/.test(text))
+  if (/access to (queue|exchange|topic) '/.test(text))
     return new FatalError(
       `${where}: ${text}`,
       'run `init broker`: it gives each user its permissions',
       { cause: error },
     )
-  if (/vhost/.test(text))
+  // amqplib keeps the broker's reason to itself when it closes the connection at this step.
+  if (/vhost|Expected ConnectionOpenOk; got <ConnectionClose/.test(text))
     return new FatalError(
       `${where} does not let "${user}" into the virtual host "${vhost}"`,
       'RABBITMQ_VHOST must be the one that `init broker` set up',

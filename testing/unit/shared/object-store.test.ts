@@ -1,0 +1,204 @@
+// Answers that a real store cannot be asked for, from a small server, and what they become in our words.
+import { once } from 'node:events'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect } from 'chai'
+import {
+  FatalError,
+  ObjectChangedError,
+  ObjectGoneError,
+  OutageError,
+  StoreUnavailableError,
+} from '../../../services/shared/errors.ts'
+import { createObjectStore, type ObjectStore } from '../../../services/shared/object-store.ts'
+import { rejection } from '../../support/rejection.ts'
+
+const object = { bucket: 'uploads', key: 'a b+c/ä.txt' }
+const xml = (code: string) => `<?xml version="1.0"?><Error><Code>${code}</Code></Error>`
+const lastModified = 'Sat, 21 Nov 2026 04:00:00 GMT'
+
+describe('createObjectStore', () => {
+  let server: Server
+  let store: ObjectStore
+  const serve = async (answer: RequestListener) => {
+    server = createServer(answer).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    store = createObjectStore({
+      url: `http://127.0.0.1:${port}`,
+      region: 'eu-west-1',
+      user: 'user',
+      password: 'password',
+      caFile: '',
+      timeoutMs: 100,
+    })
+  }
+  const answering = (status: number, body = '', headers: Record<string, string> = {}) =>
+    serve((_, response) => response.writeHead(status, headers).end(body))
+  afterEach(async () => {
+    store.close()
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  for (const [status, body] of [
+    [500, ''],
+    [500, xml('InternalError')],
+    [502, '<html>Bad Gateway</html>'],
+    [503, ''],
+    [503, xml('SlowDown')],
+    [504, ''],
+    [507, xml('XMinioStorageFull')],
+    [429, ''],
+  ] as const) {
+    it(`takes ${status} with ${body === '' ? 'no body' : body.slice(-40)} for an outage`, async () => {
+      await answering(status, body)
+
+      expect(await rejection(store.open(object))).to.be.instanceOf(StoreUnavailableError)
+      expect(await rejection(store.head(object))).to.be.instanceOf(StoreUnavailableError)
+    })
+  }
+
+  it('takes silence for an outage', async () => {
+    await serve(() => {})
+
+    const error = await rejection(store.open(object))
+
+    expect(error).to.be.instanceOf(StoreUnavailableError)
+    expect(error.message).to.equal('the store was silent for 100 ms')
+  })
+
+  it('has no connection left over after many answers of trouble', async () => {
+    let open = 0
+    let most = 0
+    await answering(503, xml('SlowDown').padEnd(100_000))
+    server.on('connection', (socket) => {
+      most = Math.max(most, ++open)
+      socket.on('close', () => open--)
+    })
+
+    for (let times = 0; times < 20; times++) await rejection(store.tags(object))
+
+    expect(most).to.be.at.most(3)
+  })
+
+  for (const code of ['NoSuchKey', 'NoSuchVersion']) {
+    it(`takes 404 ${code} for an object that is gone`, async () => {
+      await answering(404, xml(code))
+
+      expect(await rejection(store.open(object))).to.be.instanceOf(ObjectGoneError)
+    })
+  }
+
+  it('takes the GET of a delete marker for an object that is gone', async () => {
+    await answering(405, xml('MethodNotAllowed'), { 'x-amz-delete-marker': 'true' })
+
+    expect(await rejection(store.open({ ...object, versionId: 'v' }))).to.be.instanceOf(
+      ObjectGoneError,
+    )
+  })
+
+  for (const [what, body] of [
+    ['NoSuchBucket', xml('NoSuchBucket')],
+    ['no body', ''],
+    ['the page of a proxy', '<html>nothing here</html>'],
+  ] as const) {
+    it(`does not take a 404 with ${what} for an object that is gone`, async () => {
+      await answering(404, body)
+
+      expect(await rejection(store.open(object))).not.to.be.instanceOf(ObjectGoneError)
+    })
+  }
+
+  it('takes the 404 of a HEAD, which never has a body, for an object that is gone', async () => {
+    await answering(404)
+
+    expect(await rejection(store.head(object))).to.be.instanceOf(ObjectGoneError)
+  })
+
+  it('asks for the etag it was told and says so when it is another', async () => {
+    const asked: unknown[] = []
+    await serve((request, response) => {
+      asked.push(request.headers['if-match'])
+      response.writeHead(412).end(xml('PreconditionFailed'))
+    })
+
+    expect(await rejection(store.open({ ...object, etag: 'e1' }))).to.be.instanceOf(
+      ObjectChangedError,
+    )
+    expect(asked).to.deep.equal(['"e1"'])
+  })
+
+  it('fails the body of an answer that is cut off', async () => {
+    await serve((_, response) => {
+      response.writeHead(200, { 'content-length': '10', 'last-modified': lastModified })
+      response.write('half', () => response.destroy())
+    })
+
+    const { body, size } = await store.open(object)
+
+    expect(size).to.equal(10)
+    expect(await rejection(body.toArray())).to.be.instanceOf(Error)
+  })
+
+  it('refuses an answer that does not say how long it is', async () => {
+    await serve((_, response) => response.writeHead(200).end('x'))
+
+    expect(await rejection(store.open(object))).to.be.instanceOf(OutageError)
+  })
+
+  it('reads size, etag, version, time and number of tags, of exactly the key', async () => {
+    let path: string | undefined
+    await serve((request, response) => {
+      path = request.url
+      response.writeHead(200, {
+        'content-length': '3',
+        'last-modified': lastModified,
+        etag: '"e"',
+        'x-amz-version-id': 'null',
+        'x-amz-tagging-count': '2',
+      })
+      response.end('abc')
+    })
+
+    const { body, ...facts } = await store.open({ ...object, versionId: 'v/1' })
+
+    body.resume()
+    expect(path).to.equal('/uploads/a%20b%2Bc/%C3%A4.txt?versionId=v%2F1')
+    expect(facts).to.deep.equal({
+      size: 3,
+      etag: 'e',
+      versionId: undefined,
+      lastModified: new Date(lastModified),
+      tagCount: 2,
+    })
+  })
+
+  it('keeps tags of digits as they are', async () => {
+    await answering(
+      200,
+      '<Tagging><TagSet><Tag><Key>007</Key><Value>1e3</Value></Tag></TagSet></Tagging>',
+    )
+
+    expect(await store.tags(object)).to.deep.equal({ '007': '1e3' })
+  })
+
+  for (const code of [
+    'InvalidAccessKeyId',
+    'SignatureDoesNotMatch',
+    'AccessDenied',
+    'NoSuchBucket',
+  ]) {
+    it(`says at start what to do about ${code}, without the password`, async () => {
+      await answering(code === 'NoSuchBucket' ? 404 : 403, xml(code))
+
+      const error = await rejection(store.ping('uploads'))
+
+      expect(error).to.be.instanceOf(FatalError)
+      expect(error.message).to.match(new RegExp(`reach the bucket "uploads": ${code}$`))
+      expect((error as FatalError).hint)
+        .to.include('init object-store')
+        .and.not.include('password"')
+    })
+  }
+})
