@@ -323,6 +323,14 @@ async function ensureNotification(
   const [first] = ours
   if (first !== undefined) {
     const events = first.Event.toSorted()
+    const part = ours
+      .map((rule) => rule.Filter)
+      .filter((filter) => filter !== undefined && filter !== '')
+    if (part.length > 0)
+      throw new FatalError(
+        `bucket ${bucket} already has a rule for ${arn} that sees a part of it only: ${JSON.stringify(part)}; wanted: the whole bucket`,
+        `remove it (mc event remove store/${bucket} ${arn}) and run init again: what it leaves out would never be scanned`,
+      )
     if (ours.length === 1 && isDeepStrictEqual(events, createdEvents.toSorted()))
       return report.say(what, asWanted)
     throw new FatalError(

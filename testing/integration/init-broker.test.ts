@@ -13,6 +13,11 @@ import { freePorts, testFolder } from '../support/test-process.ts'
 
 const secret = (name: string) => `${name}0123456789abcdef0123456789abcdef`
 
+const publish =
+  (exchange: string, key: string) =>
+  (channel: { publish(exchange: string, key: string, body: Buffer): boolean }) =>
+    channel.publish(exchange, key, Buffer.from('x'))
+
 describe('init broker', function () {
   this.timeout(120_000)
   let broker: TlsRabbitmq
@@ -22,7 +27,7 @@ describe('init broker', function () {
   before(async function () {
     if (noTlsRabbitmq !== undefined) {
       console.log(`      skipped: ${noTlsRabbitmq}`)
-      return this.skip()
+      this.skip()
     }
     broker = await startTlsRabbitmq()
   })
@@ -80,10 +85,13 @@ describe('init broker', function () {
       await connection.close().catch(() => {})
     }
   }
-  const publish =
-    (exchange: string, key: string) =>
-    (channel: { publish(exchange: string, key: string, body: Buffer): boolean }) =>
-      channel.publish(exchange, key, Buffer.from('x'))
+  const lastOf = async (changed: Record<string, string>) => {
+    const run = await runInit(['broker'], { ...env, ...changed })
+    expect(run.code, run.stdout).to.equal(1)
+    expect(run.hint).to.be.a('string')
+    expect(run.stdout).not.to.include(broker.adminPassword)
+    return run.lines.at(-1) ?? ''
+  }
 
   it('creates everything, and the second run finds everything as wanted', async () => {
     const first = await runInit(['broker'], env)
@@ -292,14 +300,6 @@ describe('init broker', function () {
   })
 
   describe('when it cannot', () => {
-    const lastOf = async (changed: Record<string, string>) => {
-      const run = await runInit(['broker'], { ...env, ...changed })
-      expect(run.code, run.stdout).to.equal(1)
-      expect(run.hint).to.be.a('string')
-      expect(run.stdout).not.to.include(broker.adminPassword)
-      return run.lines.at(-1) ?? ''
-    }
-
     it('says that user or password are wrong', async () => {
       expect(await lastOf({ RABBITMQ_DEFAULT_PASS: 'wrong' })).to.match(
         /broker 127\.0\.0\.1:\d+ \(management API\) refuses the user "rabbitadmin"/,
