@@ -60,20 +60,20 @@ describe('runService', function () {
     )
   })
 
-  it('exits 1 at once at the second signal', async () => {
-    const sent = new Set<string>()
+  it('exits 1 at once at another signal while it drains', async () => {
+    let impatient: NodeJS.Timeout | undefined
     const { code, output } = await run(
       `defer(() => { log.info('draining'); return new Promise(() => {}) })
-       log.info('at work')`,
+       log.info('at work')
+       process.kill(process.pid, 'SIGTERM')`,
       {
         said: (text, kill) => {
-          const next = text.includes('draining') ? 'SIGINT' : 'SIGTERM'
-          if (!text.includes('at work') || sent.has(next)) return
-          sent.add(next)
-          kill(next)
+          // Node can miss a signal that comes within some milliseconds of the one before.
+          if (text.includes('draining')) impatient ??= setInterval(() => kill('SIGINT'), 250)
         },
       },
     )
+    clearInterval(impatient)
 
     expect(code).to.equal(1)
     expect(output).to.include('second signal, exiting at once')
