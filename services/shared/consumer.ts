@@ -100,6 +100,9 @@ export async function startConsumer(
       const cut = runners.reduce((sum, runner) => sum + runner.state.running, 0)
       for (const runner of runners) runner.abort(new Error('shutdown'))
       await Promise.race([idle, sleep(1000, undefined, { ref: false })])
+      // RabbitMQ forgets an ack that a connection.close follows at once; a closed channel has taken all of its acks.
+      const closed = Promise.all(runners.map((runner) => runner.close()))
+      await Promise.race([closed, sleep(1000, undefined, { ref: false })])
       await connection.close()
       return cut
     },
@@ -167,6 +170,14 @@ class LaneRunner {
   async cancel(): Promise<void> {
     this.#stopping = true
     await this.#cancel()
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#channel?.close()
+    } catch {
+      // It is closed already.
+    }
   }
 
   async idle(): Promise<void> {

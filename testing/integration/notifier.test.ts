@@ -258,7 +258,8 @@ describe('notifier', function () {
     await eventually(() => running.output.includes('410 Gone'))
     await running.drained('avscan.notify')
 
-    expect(await running.stop()).to.equal(0)
+    const code = await running.stop()
+    expect(code, running.output).to.equal(0)
     await running.start()
 
     expect((await received(2))[1]?.id).to.equal('the-id')
@@ -282,7 +283,8 @@ describe('notifier', function () {
     await running.publish(verdictMessage(), 'the-id')
     await received(1)
 
-    expect(await running.stop()).to.equal(0)
+    const code = await running.stop()
+    expect(code, running.output).to.equal(0)
 
     expect(await running.waiting('avscan.notify')).to.equal(0)
     expect(running.output).to.include('webhook delivered')
@@ -294,7 +296,8 @@ describe('notifier', function () {
     await running.publish(verdictMessage(), 'the-id')
     await received(1)
 
-    expect(await running.stop()).to.equal(0)
+    const code = await running.stop()
+    expect(code, running.output).to.equal(0)
     await running.start()
 
     expect((await received(2))[1]?.id).to.equal('the-id')
@@ -347,7 +350,11 @@ describe('notifier', function () {
     ['queues that are not there', { RABBITMQ_VHOST: '/' }, /no queue.*init broker/],
   ] as const) {
     it(`exits 1 with one clear sentence for ${title}`, async () => {
-      const { code, output } = await runNotifierToEnd({ ...notifierEnv(broker, '/'), ...change })
+      const { code, output } = await runNotifierToEnd({
+        ...notifierEnv(broker, '/'),
+        LOG_FORMAT: 'text',
+        ...change,
+      })
 
       expect(code).to.equal(1)
       expect(output).to.match(words)
