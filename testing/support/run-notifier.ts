@@ -55,7 +55,11 @@ export function notifierEnv(broker: RealRabbitmq, vhost: string): Record<string,
 
 /** Runs main.ts to its end: exit code and everything it said. */
 export async function runNotifierToEnd(env: Record<string, string>, ...args: string[]) {
-  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...env } })
+  const child = spawn(process.execPath, [main, ...args], {
+    env: { ...process.env, ...env },
+    timeout: 30_000,
+    killSignal: 'SIGKILL',
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
@@ -103,6 +107,10 @@ export async function startNotifier(
         stdio: ['ignore', 'pipe', 'pipe'],
       })
       child = started
+      // A test run that dies must not leave it behind.
+      const killNow = () => started.kill('SIGKILL')
+      process.on('exit', killNow)
+      started.once('exit', () => process.off('exit', killNow))
       for (const stream of [started.stdout, started.stderr])
         stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
       health = await eventually(
