@@ -32,7 +32,8 @@ export function composeVariables(texts: readonly string[]): string[] {
   const names = texts.flatMap((text) =>
     [...text.matchAll(/\$\{([A-Z][A-Z0-9_]*)/g)].flatMap(([, name]) => name ?? []),
   )
-  return [...new Set(names)].toSorted()
+  // Compose's own are not settings.
+  return [...new Set(names)].filter((name) => !name.startsWith('COMPOSE_')).toSorted()
 }
 
 // Agreed with a receiver, so people may bring their own; every other secret comes from the secrets file alone.

@@ -138,6 +138,11 @@ export async function clean(paths: Paths, project: string): Promise<void> {
       `docker compose down ended with ${outcome.code}: ${lastWords(outcome)}`,
       hint,
     )
+  // Compose forgets a volume whose name held another size.
+  const filter = `label=com.docker.compose.project=${project}`
+  const { stdout } = await runCommand(['docker', 'volume', 'ls', '--quiet', '--filter', filter])
+  const volumes = stdout.split('\n').filter((name) => name !== '')
+  if (volumes.length > 0) await runCommand(['docker', 'volume', 'rm', ...volumes])
   for (const image of [project, `${project}-init`]) await runCommand(['docker', 'rmi', image])
   rmSync(join(paths.runDir, 'docker'), { recursive: true, force: true })
   if (existsSync(paths.runDir) && readdirSync(paths.runDir).length === 0) rmdirSync(paths.runDir)

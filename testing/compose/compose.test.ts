@@ -3,6 +3,7 @@
 import { expect } from 'chai'
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import { findDockerTrouble } from '../../services/cli/runtime.ts'
 import { parseEnvFile } from '../../services/cli/secrets.ts'
@@ -55,10 +56,7 @@ if (trouble !== undefined && !required) {
   })
 
   // Where containers reach this machine, and nobody outside does.
-  const gateway =
-    trouble === undefined
-      ? docker('network', 'inspect', 'bridge', '--format', '{{(index .IPAM.Config 0).Gateway}}')
-      : '127.0.0.1'
+  const bridge = networkInterfaces()['docker0']?.find(({ family }) => family === 'IPv4')
   mkdirSync(runDir, { recursive: true, mode: 0o700 })
   const attachment = join(root, '.run/compose-test.json')
   writeFileSync(
@@ -66,8 +64,8 @@ if (trouble !== undefined && !required) {
     JSON.stringify({
       title: 'Docker Compose with VersityGW',
       env,
-      receiverHost: gateway,
-      receiverName: gateway,
+      receiverHost: bridge?.address ?? '0.0.0.0',
+      receiverName: 'host.docker.internal',
     }),
   )
   process.env['ACCEPTANCE_ENV'] = attachment
