@@ -145,12 +145,10 @@ export function planChildren(input: PlanInput): Plan {
         : { PROOF_OLD_KEYS: settings['PROOF_OLD_KEYS'] }),
     }),
   )
-  const notifier = service(
-    'notifier',
-    'notifier/main.ts',
-    ports.notifier,
-    pick(secrets, 'NOTIFIER_BROKER_USER', 'NOTIFIER_BROKER_PASSWORD', 'PUBLISH_SECRET'),
-  )
+  const notifier = service('notifier', 'notifier/main.ts', ports.notifier, {
+    ...pick(secrets, 'NOTIFIER_BROKER_USER', 'NOTIFIER_BROKER_PASSWORD'),
+    ...pick(settings, 'PUBLISH_SECRET'),
+  })
   const store = storeChild({
     flavour: input.flavour,
     binary: programs.store,

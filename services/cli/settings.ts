@@ -49,7 +49,9 @@ export function collectSettings(
   const names = [...known, ...deployNames].filter((name) => !ours.has(name))
   const settings: Settings = {}
   for (const name of names) {
-    const value = secretNames.includes(name) ? secrets[name] : (env[name] ?? secrets[name])
+    // The receiver behind PUBLISH_URL is not ours, so its secret may come from outside; all others are the file's.
+    const isFixed = secretNames.includes(name) && name !== 'PUBLISH_SECRET'
+    const value = isFixed ? secrets[name] : (env[name] ?? secrets[name])
     if (value !== undefined && value !== '') settings[name] = value
     const file = env[`${name}_FILE`]
     if (file !== undefined && file !== '') settings[`${name}_FILE`] = file

@@ -20,6 +20,15 @@ describe('settings of a deployment', () => {
     expect(settings).to.deep.equal({ DELETE_FILE: 'false', REPORT_CLEAN: 'true', SCALE: '3' })
   })
 
+  it('takes the secret of a foreign receiver from the shell, and no other secret', () => {
+    const file = { PUBLISH_SECRET: 'ours', PROOF_KEY: 'ours' }
+
+    expect(collectSettings({ PUBLISH_SECRET: 'theirs', PROOF_KEY: 'theirs' }, file)).to.deep.equal({
+      PUBLISH_SECRET: 'theirs',
+      PROOF_KEY: 'ours',
+    })
+  })
+
   it('lets no shell variable move the parts of the deployment', () => {
     expect(collectSettings({ HTTP_PORT: '1', CLAMD_SOCKET: '/x', TLS_CA: '/y' }, {})).to.deep.equal(
       {},
