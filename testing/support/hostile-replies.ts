@@ -38,7 +38,7 @@ export const hostileReplies: (Hostility & { outcome: 'error' | 'outage' })[] = [
     title: 'temporary folder full while unpacking',
     at: 'complete',
     reply: (id) => `${id}: stream: Can't write to file ERROR\0`,
-    outcome: 'outage',
+    outcome: 'error',
   },
   {
     title: 'temporary file cannot be made',

@@ -43,7 +43,7 @@ export async function scanBench(
     published,
     folder,
     /** Called before each publication; what it throws the publisher throws. */
-    beforePublish: (_: Publication) => {},
+    beforePublish: (() => {}) as (publication: Publication) => void,
     marks: new Marks(store, markOptions),
     deps: undefined as unknown as ScanDependencies,
     filesLeft: () => readdir(folder.path),

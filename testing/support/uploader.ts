@@ -34,6 +34,9 @@ const xml = new XMLParser({
   isArray: (name) => name === 'Version' || name === 'Tag',
 })
 
+const versionQuery = (versionId: string | undefined) =>
+  versionId === undefined ? '' : `versionId=${versionId}`
+
 export function createUploader(options: UploaderOptions) {
   const url = new URL(options.endpoint)
   const { bucket } = options
@@ -51,8 +54,6 @@ export function createUploader(options: UploaderOptions) {
     pathStyle: true,
     transportAgent: agent,
   })
-  const versionQuery = (versionId: string | undefined) =>
-    versionId === undefined ? '' : `versionId=${versionId}`
 
   const uploader = {
     client,
@@ -72,7 +73,7 @@ export function createUploader(options: UploaderOptions) {
       return {
         key,
         versionId: typeof version === 'string' ? version : undefined,
-        etag: String(answer.headers.etag ?? '').replaceAll('"', ''),
+        etag: (answer.headers.etag ?? '').replaceAll('"', ''),
       }
     },
     async putMultipart(key: string, parts: readonly Buffer[]): Promise<void> {
@@ -86,7 +87,7 @@ export function createUploader(options: UploaderOptions) {
           [200],
         )
         answer.resume()
-        etags.push({ part: index + 1, etag: String(answer.headers.etag ?? '').replaceAll('"', '') })
+        etags.push({ part: index + 1, etag: (answer.headers.etag ?? '').replaceAll('"', '') })
       }
       await client.completeMultipartUpload(bucket, key, uploadId, etags)
     },

@@ -24,9 +24,11 @@ export class ClamdError extends Error {
   }
 }
 
-/** `Can't write`: while unpacking; `Error writing`: while receiving; the third is in the source only. */
-const noSpace =
-  /^(?:stream: )?(?:Error writing to temporary file|Can't write to file|Can't create temporary)/
+/**
+ * No room for what is received: everybody's trouble. `Can't write to file` is not among them: it comes while an archive is unpacked,
+ * and an archive that fills the folder every time must not pause the worker for ever.
+ */
+const noSpace = /^(?:stream: )?(?:Error writing to temporary file|Can't create temporary)/
 
 /** One complete reply to INSTREAM, its id taken off. Throws for everything that is not a finding. */
 export function findingInReply(reply: string): Finding {

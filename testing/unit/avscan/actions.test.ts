@@ -4,6 +4,18 @@ import { DiscardError, FatalError, StoreUnavailableError } from '../../../servic
 import { bucketProbeKey } from '../../../services/shared/object-store.ts'
 import type { StoredVersion } from '../../support/fake-object-store.ts'
 import { bucket, scanBench, type ScanBench } from '../../support/scan-bench.ts'
+import { rejection } from '../../support/rejection.ts'
+
+const job = ({ key, versionId, etag, lastModified }: StoredVersion) => ({
+  body: Buffer.from(
+    JSON.stringify({
+      action: 'delete',
+      object: { bucket, key, versionId, etag, lastModified: lastModified.toISOString() },
+      verdictId: 'v',
+      signature: 'S',
+    }),
+  ),
+})
 
 describe('actOnMessage', () => {
   let bench: ScanBench
@@ -19,25 +31,10 @@ describe('actOnMessage', () => {
     recordsBucket: 'avscan-records',
     deleteUnversioned,
   })
-  const job = ({ key, versionId, etag, lastModified }: StoredVersion) => ({
-    body: Buffer.from(
-      JSON.stringify({
-        action: 'delete',
-        object: { bucket, key, versionId, etag, lastModified: lastModified.toISOString() },
-        verdictId: 'v',
-        signature: 'S',
-      }),
-    ),
-  })
   const probed = (versioned: boolean, deleteIfMatch: boolean) =>
     bench.store.records.set(
       `avscan-records/${bucketProbeKey(bucket)}`,
       JSON.stringify({ versioned, deleteIfMatch }),
-    )
-  const failure = async (promise: Promise<unknown>): Promise<Error> =>
-    promise.then(
-      () => expect.fail('no error'),
-      (error: unknown) => error as Error,
     )
 
   it('deletes exactly that version and tells it', async () => {
@@ -69,7 +66,7 @@ describe('actOnMessage', () => {
       if (call === 'remove') throw new StoreUnavailableError('503')
     }
 
-    expect(await failure(actOnMessage(job(infected), deps()))).to.be.instanceOf(
+    expect(await rejection(actOnMessage(job(infected), deps()))).to.be.instanceOf(
       StoreUnavailableError,
     )
     expect(bench.published).to.deep.equal([])
@@ -77,7 +74,7 @@ describe('actOnMessage', () => {
 
   it('discards what is no action job', async () => {
     for (const body of ['x', '{}', '{"action":"format"}', '{"action":"delete","object":{}}'])
-      expect(await failure(actOnMessage({ body: Buffer.from(body) }, deps()))).to.be.instanceOf(
+      expect(await rejection(actOnMessage({ body: Buffer.from(body) }, deps()))).to.be.instanceOf(
         DiscardError,
       )
   })
@@ -123,7 +120,7 @@ describe('actOnMessage', () => {
         const infected = bench.store.put(bucket, 'k', 'bad')
         prepare()
 
-        const error = await failure(actOnMessage(job(infected), deps()))
+        const error = await rejection(actOnMessage(job(infected), deps()))
 
         expect((error as FatalError).hint).to.match(/versioning.*DELETE_FILE=false.*accept-race/)
         expect(bench.store.all).to.deep.equal([infected])
@@ -141,7 +138,9 @@ describe('actOnMessage', () => {
     it('refuses to start where deletions would race, unless told otherwise or not deleting', async () => {
       probed(false, false)
 
-      expect(await failure(refuseRacyDeletes([bucket], true, deps()))).to.be.instanceOf(FatalError)
+      expect(await rejection(refuseRacyDeletes([bucket], true, deps()))).to.be.instanceOf(
+        FatalError,
+      )
       await refuseRacyDeletes([bucket], false, deps())
       await refuseRacyDeletes([bucket], true, deps('accept-race'))
       probed(true, false)

@@ -6,6 +6,7 @@ import { TempFile } from '../../../services/avscan/temp-file.ts'
 import { EngineUnavailableError } from '../../../services/shared/errors.ts'
 import { fakeEngine, marker } from '../../support/fake-engine.ts'
 import { bucket, scanBench, type ScanBench } from '../../support/scan-bench.ts'
+import { rejection } from '../../support/rejection.ts'
 
 const never = new AbortController().signal
 
@@ -20,11 +21,6 @@ describe('judge', () => {
     const { key } = bench.store.put(bucket, 'k', bytes)
     return bench.store.open({ bucket, key })
   }
-  const failure = async (promise: Promise<unknown>): Promise<Error> =>
-    promise.then(
-      () => expect.fail('no error'),
-      (error: unknown) => error as Error,
-    )
 
   for (const size of [0, 1, 16_384, 262_144, 262_145, 3_000_001]) {
     it(`hands an engine exactly the ${size} bytes of the object`, async () => {
@@ -64,7 +60,7 @@ describe('judge', () => {
   it('makes an error, never a finding, of a download that breaks off', async () => {
     bench.store.cutAfterBytes = 20_000
 
-    const error = await failure(
+    const error = await rejection(
       judge(await open(randomBytes(50_000)), [bench.engine], bench.folder.path, never),
     )
 
@@ -76,7 +72,7 @@ describe('judge', () => {
   it('makes an error of a body that is shorter than announced', async () => {
     const object = await open(randomBytes(1000))
 
-    const error = await failure(
+    const error = await rejection(
       judge({ ...object, size: 1001 }, [bench.engine], bench.folder.path, never),
     )
 
@@ -87,7 +83,7 @@ describe('judge', () => {
   it('makes an error of a body that is longer than announced', async () => {
     const object = await open(randomBytes(1000))
 
-    const error = await failure(
+    const error = await rejection(
       judge({ ...object, size: 999 }, [bench.engine], bench.folder.path, never),
     )
 
@@ -101,7 +97,7 @@ describe('judge', () => {
       throw new EngineUnavailableError('refused')
     }
 
-    const error = await failure(
+    const error = await rejection(
       judge(await open(randomBytes(1_000_000)), [bench.engine, away], bench.folder.path, never),
     )
 
@@ -115,7 +111,7 @@ describe('judge', () => {
       throw new Error('engine says nonsense')
     }
 
-    const error = await failure(
+    const error = await rejection(
       judge(await open(`xx${marker}`), [broken, bench.engine], bench.folder.path, never),
     )
 
@@ -126,7 +122,7 @@ describe('judge', () => {
     const controller = new AbortController()
     bench.engine.onWrite = () => controller.abort(new Error('shutdown'))
 
-    const error = await failure(
+    const error = await rejection(
       judge(
         await open(randomBytes(2_000_000)),
         [bench.engine],

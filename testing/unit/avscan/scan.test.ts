@@ -17,6 +17,14 @@ import {
   scanBench,
   type ScanBench,
 } from '../../support/scan-bench.ts'
+import { rejection } from '../../support/rejection.ts'
+
+const isProven = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
+  readProof(
+    tags['scanned-proof'],
+    { bucket, key, versionId, etag, lastModified, verdict: tags['scanned'] ?? '' },
+    [proofKey],
+  )
 
 describe('scanMessage', () => {
   let bench: ScanBench
@@ -32,17 +40,6 @@ describe('scanMessage', () => {
   const scan = (version: StoredVersion, about = {}) =>
     scanMessage(eventMessage(version, about), bench.deps)
   const routes = () => bench.published.map((one) => one.routingKey)
-  const failure = async (promise: Promise<unknown>): Promise<Error> =>
-    promise.then(
-      () => expect.fail('no error'),
-      (error: unknown) => error as Error,
-    )
-  const isProven = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
-    readProof(
-      tags['scanned-proof'],
-      { bucket, key, versionId, etag, lastModified, verdict: tags['scanned'] ?? '' },
-      [proofKey],
-    )
 
   it('tags a clean object with a proof and tells the verdict', async () => {
     const version = put('hello')
@@ -86,7 +83,8 @@ describe('scanMessage', () => {
   it('reports the facts of the scan', async () => {
     await scan(put('hello'))
 
-    const { data } = bench.published[0]?.json as unknown as { data: Record<string, never> }
+    const [told] = bench.published
+    const { data } = (told?.json ?? {}) as unknown as { data: Record<string, never> }
     expect(data['scanStatus']).to.equal('COMPLETED')
     expect(data['scanResultDetails']).to.deep.equal({
       scanResultStatus: 'CLEAN',
@@ -255,7 +253,7 @@ describe('scanMessage', () => {
   it('throws DiscardError for what is no event', async () => {
     const message = { ...eventMessage({ key: 'x' }), body: Buffer.from('nonsense') }
 
-    expect(await failure(scanMessage(message, bench.deps))).to.be.instanceOf(DiscardError)
+    expect(await rejection(scanMessage(message, bench.deps))).to.be.instanceOf(DiscardError)
   })
 
   it('scans that version even when a newer one is there', async () => {
@@ -332,7 +330,7 @@ describe('scanMessage', () => {
       const version = put(marker)
       prepare(bench)
 
-      const error = await failure(scan(version))
+      const error = await rejection(scan(version))
 
       expect(error).to.be.instanceOf(type)
       expect(bench.published).to.deep.equal([])
@@ -347,7 +345,7 @@ describe('scanMessage', () => {
       throw new NoSpaceError('full', bytes)
     }
 
-    expect(await failure(scan(put('hello')))).to.be.instanceOf(NoSpaceError)
+    expect(await rejection(scan(put('hello')))).to.be.instanceOf(NoSpaceError)
     expect(bench.engine.scanned).to.deep.equal([])
   })
 
@@ -374,7 +372,7 @@ describe('scanMessage', () => {
     await scan(version)
     bench.engine.judge = () => ({ status: 'clean' })
 
-    const error = await failure(scan(version, { attempt: 2 }))
+    const error = await rejection(scan(version, { attempt: 2 }))
 
     expect(error.message).to.include('proven infected')
     expect(version.tags['scanned']).to.equal('infected')
