@@ -100,7 +100,8 @@ async function fetchGo(scratch: string): Promise<string> {
 async function buildVersitygw(found: string | undefined, toolsDir: string): Promise<string> {
   mkdirSync(toolsDir, { recursive: true })
   // Its own caches, removed afterwards, so that nothing is left in the home folder.
-  const scratch = join(toolsDir, '../build')
+  // The pid, for two deployments may build at the same time.
+  const scratch = join(toolsDir, `../build-${process.pid}`)
   const env = {
     ...process.env,
     GOBIN: toolsDir,

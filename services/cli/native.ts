@@ -215,7 +215,7 @@ async function clean({ runDir, isDefault }: Paths): Promise<void> {
 }
 
 const ownEntries =
-  'certs broker engine store scan log bin build spec.json state.json ports.json settings.json'
+  'certs broker engine store scan log bin spec.json state.json ports.json settings.json'
 
 /** Deployments of tests live below `.run` too; those that run, and what others put there, are not ours to remove. */
 async function removeOwnFiles(runDir: string): Promise<void> {
@@ -223,7 +223,7 @@ async function removeOwnFiles(runDir: string): Promise<void> {
   const left: string[] = []
   for (const entry of existsSync(runDir) ? readdirSync(runDir) : []) {
     const path = join(runDir, entry)
-    const owner = Number(/^(?:test|deployment)-(\d+)-/.exec(entry)?.[1] ?? Number.NaN)
+    const owner = Number(/^(?:test|deployment|build)-(\d+)(?:-|$)/.exec(entry)?.[1] ?? Number.NaN)
     const isAbandoned = Number.isInteger(owner) && !existsSync(`/proc/${owner}`)
     if (isAbandoned) await stopSupervision(path)
     if (isAbandoned || ours.has(entry)) rmSync(path, { recursive: true, force: true })
