@@ -148,7 +148,8 @@ export type BucketPolicy = {
 
 /**
  * One policy per bucket with all three users in it, for stores without IAM policies (VersityGW). It knows no conditions on tags or
- * prefixes: the canary's listing is left out, and uploaders could tag, so they may not.
+ * prefixes: the canary's listing is left out, and our tag keys cannot be denied to uploaders. An upload that brings tags needs
+ * PutObjectTagging there; the proof makes what they write harmless.
  */
 export function bucketPolicies(
   input: PolicyInput,
@@ -167,10 +168,7 @@ export function bucketPolicies(
         .map(({ Effect, Action, Resource }) => ({
           Effect,
           Principal: { AWS: [users[role]] },
-          Action:
-            role === 'uploader'
-              ? Action.filter((action) => !/(Put|Delete)Object(Version)?Tagging$/.test(action))
-              : Action,
+          Action,
           Resource: Resource.filter(
             (arn) => arn === `arn:aws:s3:::${bucket}` || arn.startsWith(`arn:aws:s3:::${bucket}/`),
           ),

@@ -30,6 +30,7 @@ export function endpointLabel(endpoint: EndpointConfig): string {
 /** The receiver answered 410: nothing is sent until the pause is over. */
 export class EndpointGoneError extends OutageError {
   override name = 'EndpointGoneError'
+  override readonly endless = true
 }
 
 export interface DelivererOptions {

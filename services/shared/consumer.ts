@@ -4,7 +4,9 @@
 //   DiscardError         to avscan.dead, ack
 //   RetryLaterError, any other error
 //                        to the retry ladder with attempt + 1, ack; after the last attempt: giveUp, avscan.dead, ack
-//   OutageError          to the ladder with the attempt unchanged, ack; the lane pauses until its probe succeeds
+//   OutageError          to the ladder with the attempt unchanged, ack; the lane pauses until its probe succeeds.
+//                        The tenth for the same message counts as an attempt: what looks like an outage for one message
+//                        while the probe finds all well is that message's own trouble
 //   shutdown             unsettled: the broker redelivers
 //
 // Never nack(requeue) for a retry: RabbitMQ 4.3 does not count it and the message would spin.
@@ -59,6 +61,8 @@ export interface Consumer {
   /** Takes nothing new, waits for what runs, aborts it after `timeoutMs`, closes. Returns how many were cut off. */
   stop(timeoutMs: number): Promise<number>
 }
+
+const outagesPerAttempt = 10
 
 /** From here on a message is taken to be one that kills its worker: it is settled as failed before any work. */
 export const maxDeliveries = 20
@@ -266,26 +270,35 @@ class LaneRunner {
       await this.#dead(delivery, message, failure)
     } else if (failure instanceof OutageError) {
       await this.#pause(failure)
-      await this.#retry(delivery, message, delivery.attempt, this.#delaysMs[0] ?? 1000, failure)
+      const outages = Number(delivery.headers['avscan-outages'] ?? 0) + 1
+      if (outages >= outagesPerAttempt && !failure.endless)
+        return this.#failed(delivery, message, failure)
+      const delayMs = this.#delaysMs[0] ?? 1000
+      await this.#retry(delivery, message, delivery.attempt, delayMs, failure, outages)
     } else {
-      const delayMs = failure instanceof GiveUp ? undefined : this.#delaysMs[delivery.attempt - 1]
-      if (delayMs === undefined) {
-        await this.#giveUp(delivery, failure)
-        await this.#dead(delivery, message, failure)
-      } else {
-        const asked = failure instanceof RetryLaterError ? (failure.delayMs ?? 0) : 0
-        const step =
-          this.#delaysMs.find((delay) => delay >= Math.max(asked, delayMs)) ??
-          this.#delaysMs.at(-1) ??
-          delayMs
-        this.#log.warn('attempt failed, will try again', {
-          about: delivery.about,
-          attempt: delivery.attempt,
-          delayMs: step,
-          error: failure,
-        })
-        await this.#retry(delivery, message, delivery.attempt + 1, step, failure)
-      }
+      await this.#failed(delivery, message, failure)
+    }
+  }
+
+  /** A counted attempt: up the ladder, or at its end to avscan.dead. */
+  async #failed(delivery: Delivery, message: ConsumeMessage, failure: Error): Promise<void> {
+    const delayMs = failure instanceof GiveUp ? undefined : this.#delaysMs[delivery.attempt - 1]
+    if (delayMs === undefined) {
+      await this.#giveUp(delivery, failure)
+      await this.#dead(delivery, message, failure)
+    } else {
+      const asked = failure instanceof RetryLaterError ? (failure.delayMs ?? 0) : 0
+      const step =
+        this.#delaysMs.find((delay) => delay >= Math.max(asked, delayMs)) ??
+        this.#delaysMs.at(-1) ??
+        delayMs
+      this.#log.warn('attempt failed, will try again', {
+        about: delivery.about,
+        attempt: delivery.attempt,
+        delayMs: step,
+        error: failure,
+      })
+      await this.#retry(delivery, message, delivery.attempt + 1, step, failure)
     }
   }
 
@@ -309,6 +322,7 @@ class LaneRunner {
     attempt: number,
     delayMs: number,
     failure: Error,
+    outages = 0,
   ): Promise<void> {
     return this.#publisher.publish({
       ...this.#copy(delivery, message),
@@ -317,6 +331,7 @@ class LaneRunner {
       headers: {
         ...delivery.headers,
         'avscan-attempt': attempt,
+        'avscan-outages': outages,
         'avscan-error': describeError(failure).slice(0, 1000),
       },
     })

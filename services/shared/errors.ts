@@ -23,6 +23,8 @@ export class RetryLaterError extends Error {
  */
 export class OutageError extends Error {
   override name = 'OutageError'
+  /** Waited for without end: nobody can mistake one message's own trouble for it. */
+  readonly endless: boolean = false
 }
 
 /** No byte of this object has reached the engine: refused, breaker open, canary failing. */

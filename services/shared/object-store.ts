@@ -327,9 +327,11 @@ const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
 const versionOption = ({ versionId }: ObjectRef) => (versionId === undefined ? {} : { versionId })
 
-// The minio package reads a tag value or key of digits as a number, and "007" must stay "007".
+// The minio package reads a tag value or key of digits as a number, and "007" must stay "007";
+// VersityGW writes an apostrophe as &#39;, which is read with htmlEntities only.
 const xml = new XMLParser({
   parseTagValue: false,
+  htmlEntities: true,
   trimValues: false,
   isArray: (name) => ['Tag', 'Version', 'DeleteMarker'].includes(name),
 })
@@ -359,16 +361,18 @@ interface ListedVersion {
   Size?: string
 }
 
+/** As signatures are computed: encodeURIComponent leaves !'()* alone, and the store then refuses the signature. */
+function queryEncode(text: string): string {
+  return encodeURIComponent(text).replaceAll(
+    /[!'()*]/g,
+    (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
+  )
+}
+
 function versionsQuery(prefix: string, marker: VersionMarker): string {
-  const parts = [
-    'versions',
-    'encoding-type=url',
-    'max-keys=1000',
-    `prefix=${encodeURIComponent(prefix)}`,
-  ]
-  if (marker.key !== '') parts.push(`key-marker=${encodeURIComponent(marker.key)}`)
-  if (marker.versionId !== '')
-    parts.push(`version-id-marker=${encodeURIComponent(marker.versionId)}`)
+  const parts = ['versions', 'encoding-type=url', 'max-keys=1000', `prefix=${queryEncode(prefix)}`]
+  if (marker.key !== '') parts.push(`key-marker=${queryEncode(marker.key)}`)
+  if (marker.versionId !== '') parts.push(`version-id-marker=${queryEncode(marker.versionId)}`)
   return parts.join('&')
 }
 

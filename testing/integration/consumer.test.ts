@@ -158,6 +158,25 @@ describe('startConsumer on a real RabbitMQ', function () {
     expect(await lane.depth(names.dead)).to.equal(0)
   })
 
+  it('counts the tenth outage of one message as an attempt: the probe found all well each time', async () => {
+    const handler = recording(new EngineUnavailableError('only for this one'), undefined)
+    await lane.begin(handler)
+
+    await lane.put('x', { 'avscan-outages': 9 })
+
+    await eventually(() => handler.seen.length === 2)
+    expect(handler.attempts()).to.deep.equal([1, 2])
+    await emptied()
+  })
+
+  it('gives up a message whose outages have used up its attempts', async () => {
+    await lane.begin(recording(new EngineUnavailableError('only for this one')))
+
+    await lane.put('x', { 'avscan-outages': 9, 'avscan-attempt': 5 })
+
+    expect((await lane.dead()).headers).to.include({ 'avscan-reason': 'EngineUnavailableError' })
+  })
+
   it('never consumes twice after a failure at the very first delivery', async () => {
     for (const body of ['a', 'b', 'c', 'd']) await lane.put(body)
     let running = 0

@@ -30,6 +30,7 @@ export interface Version {
 
 const xml = new XMLParser({
   parseTagValue: false,
+  htmlEntities: true,
   trimValues: false,
   isArray: (name) => name === 'Version' || name === 'Tag',
 })
@@ -130,7 +131,7 @@ export function createUploader(options: UploaderOptions) {
       }
     },
     async versions(prefix: string): Promise<Version[]> {
-      const query = `versions&max-keys=1000&prefix=${encodeURIComponent(prefix)}`
+      const query = `versions&max-keys=1000&prefix=${encodeURIComponent(prefix).replaceAll(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)}`
       const body = await text(
         await client.makeRequestAsync({ method: 'GET', bucketName: bucket, query }, '', [200]),
       )
