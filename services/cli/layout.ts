@@ -7,6 +7,8 @@ import { FatalError } from '../shared/errors.ts'
 
 /** Longest path of a unix socket on Linux, without its terminating zero. */
 export const maxSocketPath = 107
+/** Each worker keeps a socket as a lock in the scan folder, so its path is limited too. */
+const maxScanFolder = 85
 
 export interface Layout {
   runDir: string
@@ -37,6 +39,7 @@ export function socketFallback(runDir: string): string {
 
 export function layoutOf(runDir: string): Layout {
   const inside = join(runDir, 'engine/clamd.sock')
+  const scan = join(runDir, 'scan')
   const certs = join(runDir, 'certs')
   return {
     runDir,
@@ -53,7 +56,7 @@ export function layoutOf(runDir: string): Layout {
         : join(socketFallback(runDir), 'clamd.sock'),
     signatures: join(runDir, 'engine/signatures'),
     store: join(runDir, 'store'),
-    scan: join(runDir, 'scan'),
+    scan: Buffer.byteLength(scan) <= maxScanFolder ? scan : join(socketFallback(runDir), 'scan'),
     logs: join(runDir, 'log'),
   }
 }
@@ -61,11 +64,15 @@ export function layoutOf(runDir: string): Layout {
 /** Makes the folders, private to this user. */
 export function makeFolders(layout: Layout): void {
   const { runDir, certs, broker, engine, store, scan, logs } = layout
+  const inside = (path: string) => path.startsWith(`${runDir}/`)
+  if (!inside(layout.engineSocket) || !inside(scan)) makeFallback(runDir)
   for (const folder of [runDir, certs, broker, engine, join(engine, 'tmp'), store, scan, logs]) {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     chmodSync(folder, 0o700)
   }
-  if (layout.engineSocket.startsWith(`${runDir}/`)) return
+}
+
+function makeFallback(runDir: string): void {
   const fallback = socketFallback(runDir)
   mkdirSync(fallback, { recursive: true, mode: 0o700 })
   // In a folder that everybody may write, somebody else may have been first.

@@ -4,6 +4,7 @@ import { mkdirSync, openSync, closeSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FatalError } from '../shared/errors.ts'
+import { renderLine } from './logs.ts'
 import { endMarked, findMarked, isMarked, marker, sendSignal } from './processes.ts'
 import { readSpec, readState, writeSpec, type ChildSpec, type SupervisorState } from './spec.ts'
 
@@ -83,10 +84,13 @@ async function waitUntilReady(
 }
 
 function notReady(runDir: string, name: string, lastEnd: string | undefined): FatalError {
-  const words = tailOf(join(runDir, `log/${name}.log`), 8)
+  const words = tailOf(join(runDir, `log/${name}.log`), 6)
+    .split('\n')
+    .map((line) => renderLine(name, line.trim()))
+    .join('\n    ')
   const how = lastEnd === undefined ? 'does not become ready' : `ends again and again (${lastEnd})`
   return new FatalError(
-    `${name} ${how}${words === '' ? '' : `; its last words:\n    ${words}`}`,
+    `${name} ${how}${words === `[${name}] ` ? '' : `; its last words:\n    ${words}`}`,
     `read ${join(runDir, `log/${name}.log`)}, mend the cause, then make deploy again`,
   )
 }

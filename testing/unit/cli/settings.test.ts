@@ -122,6 +122,9 @@ describe('places', () => {
     expect(layoutOf('/repo/.run').engineSocket).to.equal('/repo/.run/engine/clamd.sock')
     expect(layoutOf(deep).engineSocket).to.match(new RegExp(`^${join(tmpdir(), 'avscan-')}`))
     expect(Buffer.byteLength(layoutOf(deep).engineSocket)).to.be.at.most(maxSocketPath)
+    expect(Buffer.byteLength(join(layoutOf(deep).scan, '12345678.lock'))).to.be.at.most(
+      maxSocketPath,
+    )
   })
 
   it('installs only what is missing', () => {
