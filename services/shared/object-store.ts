@@ -231,10 +231,9 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         ),
       ),
     async *versions(bucket, prefix) {
-      for (
-        let marker: VersionMarker | undefined = { key: '', versionId: '' };
-        marker !== undefined;
-      ) {
+      let last: ObjectVersion | undefined
+      let marker: VersionMarker | undefined = { key: '', versionId: '' }
+      while (marker !== undefined) {
         const query: string = versionsQuery(prefix, marker)
         const page: VersionPage = await translated(
           `list the versions of ${bucket}/${prefix}`,
@@ -249,7 +248,12 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
               ),
             ),
         )
-        yield* page.versions
+        for (const version of page.versions) {
+          // VersityGW begins a page with the last version of the one before.
+          if (version.key === last?.key && version.versionId === last.versionId) continue
+          yield version
+        }
+        last = page.versions.at(-1)
         marker = page.next
       }
     },
