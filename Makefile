@@ -7,7 +7,8 @@ INSTALLED := node_modules/.package-lock.json
 .DEFAULT_GOAL := help
 .PHONY: all deploy deploy-docker demo env status logs smoke stop start test clean clean-docker help check
 
-all: deploy ## the same as deploy
+all: ## deploy, test, clean, one after the other
+	@$(MAKE) deploy && $(MAKE) test && $(MAKE) clean ARGS=--yes
 
 deploy: $(INSTALLED) ## bring everything up (Docker when an engine answers, else native; SCALE=3, RUNTIME=native)
 	@$(CLI) deploy

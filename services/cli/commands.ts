@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { loadConfig } from '../shared/config.ts'
 import { FatalError } from '../shared/errors.ts'
 import { runCanary } from './canary.ts'
+import { readDeployment } from './compose-command.ts'
 import { demoAccess, runDemo } from './demo.ts'
 import { renderEnvironment } from './environment.ts'
 import { findProgram } from './find-program.ts'
@@ -161,7 +162,10 @@ async function findAll(paths: Paths): Promise<Runtime[]> {
   if (forced !== 'docker') runtimes.push(await openRuntime('native', paths))
   if (
     forced === 'docker' ||
-    (forced !== 'native' && paths.isDefault && (await findDockerTrouble()) === undefined)
+    // Only what this checkout deployed: the project's name is the same in every checkout.
+    (forced !== 'native' &&
+      readDeployment(paths) !== undefined &&
+      (await findDockerTrouble()) === undefined)
   )
     runtimes.push(await openRuntime('docker', paths))
   return runtimes

@@ -7,7 +7,10 @@ root=$(cd "$here/../../.." && pwd)
 tools=$root/.run/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The mirrors of this machine's own packages.
+sites=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages')
+mirror=${DEBIAN_MIRROR:-$(grep -m1 '/debian/*$' <<<"$sites")}
+security=$(grep -m1 'debian-security/*$' <<<"$sites")
 label=avscan.stand-in
 
 say() { printf '[stand-in] %s\n' "$*"; }
@@ -21,7 +24,7 @@ base() {
   debootstrap --variant=minbase "$1" "$work/$1" "$mirror" "${2:-}" >"$work/$1.log" 2>&1 || { tail -20 "$work/$1.log" >&2; exit 1; }
   rm -rf "$work/$1"/var/cache/apt/archives/*.deb "$work/$1"/var/lib/apt/lists/*
   if [ "$1" = bookworm ]; then
-    echo 'deb http://security.debian.org/debian-security bookworm-security main' >"$work/$1/etc/apt/sources.list.d/security.list"
+    echo "deb $security bookworm-security main" >"$work/$1/etc/apt/sources.list.d/security.list"
   fi
   tar -C "$work/$1" -c . | docker import --change "LABEL $label=$hash" - "$image" >/dev/null
   rm -rf "${work:?}/$1"
