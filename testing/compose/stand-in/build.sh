@@ -49,7 +49,7 @@ image() {
   rm -rf "$context"
 }
 
-find_tool() { PATH="$tools:$PATH:/opt/go/bin" command -v "$1" || true; }
+find_tool() { PATH="$tools:$PATH" command -v "$1" || true; }
 
 versitygw=$(find_tool versitygw)
 if [ -z "$versitygw" ]; then
