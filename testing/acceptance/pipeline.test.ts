@@ -215,16 +215,27 @@ for (const plan of openDeployments()) {
     })
 
     it('scans what brings its own scanned=clean, and corrects the tag', async () => {
-      const bad = await uploader.put(fresh('liar.com'), samples.eicar(), {
-        scanned: 'clean',
-        'scanned-proof': '1.0.0.AAAAAAAAAAAAAAAAAAAAAA',
-      })
-      const zip = await uploader.put(fresh('liar.zip'), samples.encryptedZip(), {
-        scanned: 'clean',
-      })
+      const forged = { scanned: 'clean', 'scanned-proof': '1.0.0.AAAAAAAAAAAAAAAAAAAAAA' }
+      const lies = async (name: string, bytes: Buffer) => {
+        try {
+          return await uploader.put(fresh(name), bytes, forged)
+        } catch (error) {
+          // A store with conditions in its policies refuses the lie at the door.
+          expect((error as { code?: string }).code).to.equal('AccessDenied')
+          return undefined
+        }
+      }
+      const bad = await lies('liar.com', samples.eicar())
+      const zip = await lies('liar.zip', samples.encryptedZip())
 
-      await uploader.awaitDeleted(bad)
-      expect((await uploader.awaitTag(zip))['scanned']).to.equal('no')
+      if (bad !== undefined) await uploader.awaitDeleted(bad)
+      if (zip !== undefined)
+        await eventually(
+          async () => (await uploader.tags(zip.key, zip.versionId))['scanned'] === 'no',
+          {
+            timeoutMs: 30_000,
+          },
+        )
     })
 
     it("keeps the uploader's own tags", async () => {
