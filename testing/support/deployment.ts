@@ -1,9 +1,11 @@
 // Whole deployments for the acceptance suite: native ones with run folder and ports of their own, or, with ACCEPTANCE_ENV,
 // one of another runtime. They are brought up by the same command that people use.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { projectName } from '../../services/cli/compose-command.ts'
 import { findProgram } from '../../services/cli/find-program.ts'
+import { findPaths } from '../../services/cli/paths.ts'
 import { parseEnvFile } from '../../services/cli/secrets.ts'
 import { stopSupervision, liveState } from '../../services/cli/supervision.ts'
 import { readSpec } from '../../services/cli/spec.ts'
@@ -188,9 +190,28 @@ function attachedPlan(file: string): DeploymentPlan {
         ...settings,
       }
       await runCli(['deploy'], env)
-      return { uploader: readUploader(await runCli(['env'], env)), stop: () => Promise.resolve() }
+      return {
+        uploader: readUploader(await runCli(['env'], env)),
+        kill: (name, signal) => killContainer(projectName(findPaths(env)), name, signal),
+        stop: () => Promise.resolve(),
+      }
     },
   }
+}
+
+const docker = (...args: string[]) => execFileSync('docker', args, { encoding: 'utf8' }).trim()
+
+/**
+ * Signals the first process of a worker's container from outside: `docker kill` counts as a stop by hand, which the
+ * restart policy respects.
+ */
+function killContainer(project: string, name: string, signal: NodeJS.Signals): Promise<void> {
+  const [, number = '1'] = /^avscan-(\d+)$/.exec(name) ?? []
+  const labels = [`project=${project}`, 'service=avscan-script', `container-number=${number}`]
+  const filters = labels.flatMap((label) => ['--filter', `label=com.docker.compose.${label}`])
+  const id = docker('ps', '--quiet', ...filters)
+  process.kill(Number(docker('inspect', '--format', '{{.State.Pid}}', id)), signal)
+  return Promise.resolve()
 }
 
 function readUploader(exports: string): UploaderOptions {
