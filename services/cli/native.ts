@@ -120,7 +120,7 @@ async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise
   const known = { paths, layout, ports, secrets, settings, scale, flavour }
   // Before minutes are spent on anything else.
   const config = planConfig(known)
-  const programs = await installWhatIsMissing(paths, flavour)
+  const programs = await installPrograms(paths.toolsDir, flavour)
   const signatures = await prepareSignatures({
     source,
     root: layout.signatures,
@@ -136,7 +136,8 @@ async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise
   )
 }
 
-async function installWhatIsMissing(paths: Paths, flavour: StoreFlavour): Promise<Programs> {
+/** The programs of the native runtime; those that are not there are installed, or built into `toolsDir`. */
+export async function installPrograms(toolsDir: string, flavour: StoreFlavour): Promise<Programs> {
   const path = process.env['PATH']
   const found = () => ({
     rabbitmq: findRabbitmq(),
@@ -159,7 +160,7 @@ async function installWhatIsMissing(paths: Paths, flavour: StoreFlavour): Promis
       `apt has installed ${packages.join(', ')}, yet a program of it is not found`,
       'apt-get install --reinstall of those packages; their programs must lie below /usr',
     )
-  return { rabbitmq, clamd, freshclam, store: await findStore(flavour, paths.toolsDir) }
+  return { rabbitmq, clamd, freshclam, store: await findStore(flavour, toolsDir) }
 }
 
 /** Broker before topology before store before bucket rule: a store loses an event that cannot be routed. */
