@@ -68,7 +68,7 @@ describe('runService', function () {
        process.kill(process.pid, 'SIGTERM')`,
       {
         said: (text, kill) => {
-          // Node can miss a signal that comes within some milliseconds of the one before.
+          // Two signals within 250 ms are one wish: the group of a terminal gets both.
           if (text.includes('draining')) impatient ??= setInterval(() => kill('SIGINT'), 250)
         },
       },
