@@ -31,6 +31,8 @@ export interface FakeObjectStore extends ObjectStore {
   before: (call: string, object: ObjectRef) => void
   /** Cuts downloads after so many bytes. */
   cutAfterBytes: number | undefined
+  /** Deletes whatever is there, as MinIO does. */
+  ignoresIfMatch: boolean
 }
 
 export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObjectStore {
@@ -50,7 +52,8 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
         (versionId === undefined || one.versionId === versionId),
     )
     if (found === undefined) throw new ObjectGoneError(`${call} ${bucket}/${key}: NoSuchKey`)
-    const matches = call !== 'tags' && call !== 'setTags'
+    const matches =
+      call !== 'tags' && call !== 'setTags' && !(call === 'remove' && store.ignoresIfMatch)
     if (matches && versionId === undefined && etag !== undefined && found.etag !== etag)
       throw new ObjectChangedError(`${call} ${bucket}/${key}: changed`)
     return found
@@ -69,6 +72,7 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
     calls,
     before: () => {},
     cutAfterBytes: undefined,
+    ignoresIfMatch: false,
     put(bucket, key, content, tags = {}) {
       const bytes = Buffer.from(content)
       if (!versioned)

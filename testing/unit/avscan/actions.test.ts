@@ -135,6 +135,16 @@ describe('actOnMessage', () => {
       expect(bench.store.all).to.deep.equal([])
     })
 
+    it('leaves newer bytes alone that it sees, even when the operator accepts the race', async () => {
+      bench.store.ignoresIfMatch = true
+      const infected = bench.store.put(bucket, 'k', 'bad')
+      const clean = bench.store.put(bucket, 'k', 'good')
+
+      await actOnMessage(job(infected), deps('accept-race'))
+
+      expect(bench.store.all).to.deep.equal([clean])
+    })
+
     it('refuses to start where deletions would race, unless told otherwise or not deleting', async () => {
       probed(false, false)
 
