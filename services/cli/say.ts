@@ -1,4 +1,5 @@
 // How the commands talk to people: steps with their duration, a sign of life while something takes long, on stderr.
+import { ConfigError } from '../shared/config.ts'
 import { describeError, FatalError } from '../shared/errors.ts'
 
 export function say(line = ''): void {
@@ -25,6 +26,12 @@ export async function step<T>(what: string, work: () => Promise<T>, expected = '
 
 /** What failed, why and what to do next, for the end of a command. */
 export function explain(thrown: unknown): string {
-  const hint = thrown instanceof FatalError ? thrown.hint : 'make status and make logs show more'
-  return `\n${describeError(thrown)}\nWhat to do: ${hint}\n`
+  return `\n${describeError(thrown)}\nWhat to do: ${hintFor(thrown)}\n`
+}
+
+function hintFor(thrown: unknown): string {
+  if (thrown instanceof FatalError) return thrown.hint
+  if (thrown instanceof ConfigError)
+    return 'mend what is named above, in the file or the variable, and run the command again'
+  return 'make status and make logs show more'
 }
