@@ -1,60 +1,39 @@
 // What is written about an object where its readers look: the verdict tag and its proof, or, where tags cannot hold them,
 // a record in the scanner-only bucket. The uploader's own tags stay.
-import { createHash } from 'node:crypto'
 import type { Config } from '../shared/config-schema.ts'
 import { ObjectGoneError } from '../shared/errors.ts'
-import type { ObjectFacts, ObjectStore, Tags } from '../shared/object-store.ts'
-import { readProof, writeProof, type Proof } from '../shared/proof.ts'
+import type { ObjectStore, Tags } from '../shared/object-store.ts'
+import { writeProof } from '../shared/proof.ts'
+import {
+  proofOptions,
+  Proofs,
+  recordKey,
+  referenceOf,
+  type Marked,
+  type ProofOptions,
+} from '../shared/proven.ts'
 
 export interface Mark {
-  tag: 'clean' | 'infected' | 'no'
+  tag: 'clean' | 'infected' | 'no' | 'unscanned'
   reason: number
   signatureVersion: string
   /** Written as -at, -reason, -signature, -engine when details are on and fit. */
   detail: { at: string; reason: string; signature: string; engine: string }
 }
 
-export interface MarkOptions {
-  tags: boolean
-  tagKey: string
+export interface MarkOptions extends ProofOptions {
   tagDetail: boolean
-  recordsBucket: string
-  proofKey: string
-  oldProofKeys: readonly string[]
 }
-
-/** The object of a mark; `facts` are those of the version that was opened. */
-export interface Marked {
-  bucket: string
-  key: string
-  facts: ObjectFacts
-}
-
-export type Proven = Proof & { tag: string }
 
 const maxTags = 10
 const ours = ['', '-proof', '-at', '-reason', '-signature', '-engine']
 
-export class Marks {
-  readonly #store: ObjectStore
+export class Marks extends Proofs {
   readonly #options: MarkOptions
 
   constructor(store: ObjectStore, options: MarkOptions) {
-    this.#store = store
+    super(store, options)
     this.#options = options
-  }
-
-  /** The verdict of this very version that only we can have written; undefined: it is unscanned, whatever its tags say. */
-  async proven(object: Marked): Promise<Proven | undefined> {
-    if (this.#options.tags && object.facts.tagCount > 0) {
-      const tags = await this.#store.tags(referenceOf(object))
-      const proven = this.#verify(object, tags[this.#options.tagKey], tags[this.#proofKey])
-      if (proven !== undefined) return proven
-    }
-    const text = await this.#store.readText(this.#options.recordsBucket, recordKey(object))
-    if (text === undefined) return undefined
-    const record = JSON.parse(text) as { verdict?: unknown; proof?: unknown }
-    return this.#verify(object, asText(record.verdict), asText(record.proof))
   }
 
   /**
@@ -65,9 +44,9 @@ export class Marks {
   async write(object: Marked, mark: Mark): Promise<void> {
     const { tags: useTags, tagKey } = this.#options
     const proof = this.#prove(object, mark)
-    const present = object.facts.tagCount > 0 ? await this.#store.tags(referenceOf(object)) : {}
+    const present = object.facts.tagCount > 0 ? await this.store.tags(referenceOf(object)) : {}
     if (mark.tag !== 'infected') {
-      const before = this.#verify(object, present[tagKey], present[this.#proofKey])
+      const before = this.verify(object, present[tagKey], present[this.proofTag])
       if (
         before?.tag === 'infected' &&
         (mark.tag === 'no' || sameOrNewer(before.signatureVersion, mark.signatureVersion))
@@ -81,15 +60,15 @@ export class Marks {
     )
     const count = Object.keys(callers).length
     if (useTags && count + 2 <= maxTags) {
-      const tags: Tags = { ...callers, [tagKey]: mark.tag, [this.#proofKey]: proof }
+      const tags: Tags = { ...callers, [tagKey]: mark.tag, [this.proofTag]: proof }
       if (this.#options.tagDetail) this.#addDetails(tags, mark)
-      await this.#store.setTags(referenceOf(object), tags)
+      await this.store.setTags(referenceOf(object), tags)
       return
     }
     // Too many tags of the caller's: an 11th is refused. The bare verdict still goes where it fits.
     if (useTags && count + 1 <= maxTags)
-      await this.#store.setTags(referenceOf(object), { ...callers, [tagKey]: mark.tag })
-    await this.#store.writeText(
+      await this.store.setTags(referenceOf(object), { ...callers, [tagKey]: mark.tag })
+    await this.store.writeText(
       this.#options.recordsBucket,
       recordKey(object),
       JSON.stringify({
@@ -108,16 +87,12 @@ export class Marks {
   /** Takes our tags off an object that they were not meant for. */
   async withdraw(object: Marked): Promise<void> {
     try {
-      const tags = await this.#store.tags(referenceOf(object))
+      const tags = await this.store.tags(referenceOf(object))
       const callers = Object.fromEntries(Object.entries(tags).filter(([key]) => !this.#isOurs(key)))
-      await this.#store.setTags(referenceOf(object), callers)
+      await this.store.setTags(referenceOf(object), callers)
     } catch (error) {
       if (!(error instanceof ObjectGoneError)) throw error
     }
-  }
-
-  get #proofKey(): string {
-    return `${this.#options.tagKey}-proof`
   }
 
   #isOurs(key: string): boolean {
@@ -133,22 +108,6 @@ export class Marks {
     )
   }
 
-  #verify(
-    { bucket, key, facts }: Marked,
-    tag: string | undefined,
-    proof: string | undefined,
-  ): Proven | undefined {
-    if (tag === undefined) return undefined
-    const { versionId, etag, lastModified } = facts
-    const keys = [this.#options.proofKey, ...this.#options.oldProofKeys]
-    const read = readProof(
-      proof,
-      { bucket, key, versionId, etag, lastModified, verdict: tag },
-      keys,
-    )
-    return read === undefined ? undefined : { ...read, tag }
-  }
-
   #addDetails(tags: Tags, { detail }: Mark): void {
     for (const [name, value] of Object.entries(detail)) {
       const text = tagValue(value)
@@ -158,36 +117,13 @@ export class Marks {
   }
 }
 
-export function createMarks(store: ObjectStore, { tags, records, proof }: Config): Marks {
-  return new Marks(store, {
-    tags: tags.enabled,
-    tagKey: tags.key,
-    tagDetail: tags.detail,
-    recordsBucket: records.bucket,
-    proofKey: proof.key,
-    oldProofKeys: proof.oldKeys,
-  })
+export function createMarks(store: ObjectStore, config: Config): Marks {
+  return new Marks(store, { ...proofOptions(config), tagDetail: config.tags.detail })
 }
 
 /** A text in the characters and the length that S3 allows in a tag value. */
 export function tagValue(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9 +\-=._:/@]/g, '_').slice(0, 256)
-}
-
-/** Where the record of a version lies: a hash, for a key of 1024 bytes must fit. */
-export function recordKey({ bucket, key, facts }: Marked): string {
-  const name = createHash('sha256')
-    .update(JSON.stringify([bucket, key, facts.versionId ?? null]))
-    .digest('hex')
-  return `verdicts/${bucket}/${name.slice(0, 2)}/${name}.json`
-}
-
-function referenceOf({ bucket, key, facts }: Marked) {
-  return { bucket, key, versionId: facts.versionId }
-}
-
-function asText(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined
 }
 
 /** Signature versions are numbers where there is an official set; others are only ever compared for being the same. */

@@ -13,7 +13,7 @@ import {
   type VerdictMessage,
 } from '../shared/messages.ts'
 import { names } from '../shared/topology.ts'
-import type { Marked } from './marks.ts'
+import type { Marked } from '../shared/proven.ts'
 
 export interface Outbox {
   publisher: Publisher

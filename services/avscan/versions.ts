@@ -1,5 +1,6 @@
 // Which version a job means, and what to do when it is no longer what it was.
-import type { Marked, Marks } from './marks.ts'
+import type { Marks } from './marks.ts'
+import type { Marked } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
 import type { ObjectRef, ScanJob } from '../shared/messages.ts'

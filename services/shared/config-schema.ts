@@ -174,6 +174,48 @@ export const configSchema = z.strictObject({
         'longest wait for one answer after the last byte',
       ),
       stallMs: setting(milliseconds.default(30_000), 'longest stall while sending'),
+      breaker: z
+        .strictObject({
+          failures: setting(
+            z.int().min(1).default(5),
+            'failures in a row after which an engine address is left alone',
+          ),
+          openMs: setting(
+            milliseconds.default(30_000),
+            'how long it is left alone before it is tried again',
+            'ENGINE_BREAKER_OPEN_MS',
+          ),
+          successes: setting(
+            z.int().min(1).default(3),
+            'successes in a row after which it is trusted again',
+          ),
+        })
+        .prefault({}),
+      outage: setting(
+        z.enum(['fail-closed', 'fallback', 'pass-unscanned']).default('fail-closed'),
+        'while no address of the engine can be used: wait, ask engine.fallback, or tag `unscanned` (never clean)',
+        'ENGINE_OUTAGE',
+      ),
+      fallback: z
+        .strictObject({
+          kind: setting(
+            z.enum(['none', 'clamd', 'clamav-rest']).default('none'),
+            'the engine that is asked while the first one cannot be used',
+            'FALLBACK_ENGINE',
+          ),
+          host: setting(z.string().default(''), 'its host', 'FALLBACK_CLAMD_ENDPOINT'),
+          port: setting(
+            port.optional(),
+            'its port: 3310 for clamd, 9443 for clamav-rest',
+            'FALLBACK_CLAMD_PORT',
+          ),
+          socket: setting(
+            z.string().default(''),
+            'its unix socket, instead of host and port',
+            'FALLBACK_CLAMD_SOCKET',
+          ),
+        })
+        .prefault({}),
     })
     .prefault({}),
   scan: z
@@ -230,6 +272,48 @@ export const configSchema = z.strictObject({
         z.string().min(3).default('avscan-records'),
         'bucket for verdicts that tags cannot hold',
         'RECORDS_BUCKET',
+      ),
+    })
+    .prefault({}),
+  reconcile: z
+    .strictObject({
+      afterMs: setting(
+        milliseconds.default(60_000),
+        'how long after its event an object must have its verdict, else it gets a verify job; part of a queue name',
+        'RECONCILE_AFTER_MS',
+      ),
+    })
+    .prefault({}),
+  sweep: z
+    .strictObject({
+      intervalMs: setting(
+        z
+          .int()
+          .min(0)
+          .default(24 * 60 * 60 * 1000),
+        'how often the whole bucket is compared with the proven verdicts; 0: only when something went wrong or somebody asks',
+        'SWEEP_INTERVAL_MS',
+      ),
+    })
+    .prefault({}),
+  rescan: z
+    .strictObject({
+      windowMs: setting(
+        z
+          .int()
+          .min(0)
+          .default(24 * 60 * 60 * 1000),
+        'objects younger than this are scanned again when the signatures change; 0: none',
+        'RESCAN_WINDOW_MS',
+      ),
+    })
+    .prefault({}),
+  canary: z
+    .strictObject({
+      intervalMs: setting(
+        milliseconds.default(60_000),
+        'how often EICAR and a clean file go through each engine, and an object through the whole pipeline',
+        'CANARY_INTERVAL_MS',
       ),
     })
     .prefault({}),
@@ -373,6 +457,17 @@ export function crossChecks(config: Config, service: string): { path: string; me
       path: 'engine.socket',
       message: 'only clamd has a socket; ENGINE is clamav-rest',
     })
+  const { outage, fallback } = config.engine
+  if (
+    outage === 'fallback' &&
+    (fallback.kind === 'none' || (fallback.host === '' && fallback.socket === ''))
+  )
+    problems.push({
+      path: 'engine.fallback.kind',
+      message: 'engine.outage is fallback: name the engine (FALLBACK_ENGINE) and where it is',
+    })
+  if (fallback.socket !== '' && fallback.kind !== 'clamd')
+    problems.push({ path: 'engine.fallback.socket', message: 'only clamd has a socket' })
   const names = config.endpoints.map((one) => one.name)
   for (const [index, name] of names.entries())
     if (names.indexOf(name) !== index)

@@ -13,6 +13,8 @@ export interface ObjectRef {
   /** What the event said, in bytes; never to be relied on. */
   size?: number | undefined
   sequencer?: string | undefined
+  /** In a re-scan job: the value of the verdict tag that was proven before. */
+  previous?: string | undefined
 }
 
 export type TriggerKind = 'event' | 'manual' | 'verify' | 'sweep' | 'rescan'
@@ -92,6 +94,7 @@ function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {
         versionId: versionOf(object['versionId']),
         etag: etagOf(object['etag']),
         size: typeof object['size'] === 'number' ? object['size'] : undefined,
+        ...(typeof object['previous'] === 'string' ? { previous: object['previous'] } : {}),
       },
       trigger: { kind, id },
     }
@@ -173,6 +176,8 @@ export interface VerdictMessage {
     s3ObjectDetails: ObjectDetails
     scanResultDetails: {
       scanResultStatus: Outcome
+      /** In a re-scan whose verdict differs: the value of the verdict tag before (`clean`). */
+      previous?: string | undefined
       threats: { name: string }[]
       /** 100–109 and 199: see the README's table. */
       statusReasons: number[]
@@ -244,6 +249,54 @@ export function decodeActionJob(body: Buffer): ActionJob {
     },
     verdictId: text(job['verdictId'], 'verdictId'),
     signature: typeof job['signature'] === 'string' ? job['signature'] : '',
+  }
+}
+
+/** The engines of a worker judge by other signatures than before, or it has just started. */
+export interface SignaturesUpdated {
+  type: 'signatures.updated'
+  timestamp: string
+  data: { schemaVersion: '1.0'; signatureVersion: string }
+}
+
+/** Somebody wants the buckets compared with the proven verdicts. */
+export interface SweepRequested {
+  type: 'sweep.requested'
+  timestamp: string
+  /** `since`, ISO 8601: only versions that are not older. */
+  data: { id: string; reason: string; since?: string | undefined }
+}
+
+export type ReconcileMessage = SignaturesUpdated | SweepRequested
+
+/** A message of the queue `avscan.reconcile`. @throws DiscardError when it is none. */
+export function decodeReconcileMessage(body: Buffer): ReconcileMessage {
+  let message: unknown
+  try {
+    message = JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    throw new DiscardError('the message is not JSON', { cause: toError(error) })
+  }
+  if (!isRecord(message)) throw new DiscardError('the message is not a JSON object')
+  const data = part(message, 'data', 'message')
+  const timestamp = text(message['timestamp'], 'timestamp')
+  if (message['type'] === 'signatures.updated') {
+    const signatureVersion = text(data['signatureVersion'], 'data.signatureVersion')
+    return {
+      type: 'signatures.updated',
+      timestamp,
+      data: { schemaVersion: '1.0', signatureVersion },
+    }
+  }
+  if (message['type'] !== 'sweep.requested')
+    throw new DiscardError('the message is neither signatures.updated nor sweep.requested')
+  const { since } = data
+  if (since !== undefined && (typeof since !== 'string' || Number.isNaN(Date.parse(since))))
+    throw new DiscardError('data.since is no time')
+  return {
+    type: 'sweep.requested',
+    timestamp,
+    data: { id: text(data['id'], 'data.id'), reason: text(data['reason'], 'data.reason'), since },
   }
 }
 

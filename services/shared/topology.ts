@@ -8,6 +8,7 @@ export const names = {
   verdicts: 'avscan.verdicts',
   dead: 'avscan.dead',
   notify: 'avscan.notify',
+  reconcile: 'avscan.reconcile',
 } as const
 
 export interface Exchange {
@@ -28,6 +29,9 @@ export interface Topology {
   queues: Queue[]
   bindings: Binding[]
 }
+
+/** Routing key on the verdicts exchange: the engines judge by other signatures now. */
+export const signaturesUpdatedKey = 'signatures.updated'
 
 const second = 1000
 const minute = 60 * second
@@ -72,6 +76,22 @@ export function actionsQueue(config: Config): string {
   return `${config.broker.queue}.actions`
 }
 
+/** Copies of the events that are old enough for their objects to have a verdict. */
+export function spoolQueue(config: Config): string {
+  return `${config.broker.queue}.spool`
+}
+
+/** Under this key the store publishes the durable copy of each event (its target SPOOL). */
+export function spoolRoutingKey(config: Config): string {
+  return `${config.broker.routingKey}.spool`
+}
+
+/** Where those copies wait until they are old enough. */
+export function spoolHoldQueue(config: Config): string {
+  const [delayMs = 1] = scaled([config.reconcile.afterMs], config.retry.scale)
+  return `${spoolQueue(config)}.hold.${delayName(delayMs)}`
+}
+
 export function notifyQueue(endpointName: string): string {
   return endpointName === '' ? names.notify : `${names.notify}.${endpointName}`
 }
@@ -107,13 +127,31 @@ function retryQueue(delayMs: number): Queue {
   }
 }
 
+/** Gives each message to `spoolQueue` when it is `reconcile.afterMs` old. */
+function holdQueue(config: Config): Queue {
+  const [delayMs = 1] = scaled([config.reconcile.afterMs], config.retry.scale)
+  return {
+    name: spoolHoldQueue(config),
+    arguments: {
+      ...retryQueue(delayMs).arguments,
+      'x-dead-letter-routing-key': spoolQueue(config),
+    },
+  }
+}
+
 /** Everything that must exist before the store publishes its first event. */
 export function topology(config: Config): Topology {
   const { exchange, queue, routingKey } = config.broker
   const delays = [
     ...new Set(scaled([...jobRetryDelaysMs, ...webhookRetryDelaysMs], config.retry.scale)),
   ].toSorted((a, b) => a - b)
-  const lanes = [queue, bulkQueue(config), actionsQueue(config)]
+  const lanes = [
+    queue,
+    bulkQueue(config),
+    actionsQueue(config),
+    spoolQueue(config),
+    names.reconcile,
+  ]
   const notify = allEndpoints(config).map((endpoint) => notifyQueue(endpoint.name))
   return {
     exchanges: [
@@ -125,10 +163,13 @@ export function topology(config: Config): Topology {
     queues: [
       ...[...lanes, ...notify].map(workQueue),
       ...delays.map(retryQueue),
+      holdQueue(config),
       { name: names.dead, arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000 } },
     ],
     bindings: [
       { exchange, queue, key: routingKey },
+      { exchange, queue: spoolHoldQueue(config), key: spoolRoutingKey(config) },
+      { exchange: names.verdicts, queue: names.reconcile, key: signaturesUpdatedKey },
       ...[...lanes, ...notify, names.dead].map((name) => ({
         exchange: names.jobs,
         queue: name,

@@ -1,0 +1,94 @@
+// What is proven about an object: the verdict tag with its proof, or the record that stands for them where tags cannot hold them.
+// Asked by workers and by the reconciler alike; written by workers alone (avscan/marks.ts).
+import { createHash } from 'node:crypto'
+import type { Config } from './config-schema.ts'
+import type { ObjectFacts, ObjectStore } from './object-store.ts'
+import { readProof, type Proof } from './proof.ts'
+
+export interface ProofOptions {
+  tags: boolean
+  tagKey: string
+  recordsBucket: string
+  proofKey: string
+  oldProofKeys: readonly string[]
+}
+
+/** An object and the facts of the version that is meant. */
+export interface Marked {
+  bucket: string
+  key: string
+  facts: ObjectFacts
+}
+
+/** `tag`: the value of the verdict tag. */
+export type Proven = Proof & { tag: string }
+
+export class Proofs {
+  protected readonly store: ObjectStore
+  readonly #options: ProofOptions
+
+  constructor(store: ObjectStore, options: ProofOptions) {
+    this.store = store
+    this.#options = options
+  }
+
+  /** The verdict of this very version that only we can have written; undefined: it is unscanned, whatever its tags say. */
+  async proven(object: Marked): Promise<Proven | undefined> {
+    const { tags: useTags, tagKey, recordsBucket } = this.#options
+    if (useTags && object.facts.tagCount > 0) {
+      const tags = await this.store.tags(referenceOf(object))
+      const proven = this.verify(object, tags[tagKey], tags[this.proofTag])
+      if (proven !== undefined) return proven
+    }
+    const text = await this.store.readText(recordsBucket, recordKey(object))
+    if (text === undefined) return undefined
+    const record = JSON.parse(text) as { verdict?: unknown; proof?: unknown }
+    return this.verify(object, asText(record.verdict), asText(record.proof))
+  }
+
+  protected get proofTag(): string {
+    return `${this.#options.tagKey}-proof`
+  }
+
+  protected verify(
+    { bucket, key, facts }: Marked,
+    tag: string | undefined,
+    proof: string | undefined,
+  ): Proven | undefined {
+    if (tag === undefined) return undefined
+    const { versionId, etag, lastModified } = facts
+    const keys = [this.#options.proofKey, ...this.#options.oldProofKeys]
+    const read = readProof(
+      proof,
+      { bucket, key, versionId, etag, lastModified, verdict: tag },
+      keys,
+    )
+    return read === undefined ? undefined : { ...read, tag }
+  }
+}
+
+export function proofOptions({ tags, records, proof }: Config): ProofOptions {
+  return {
+    tags: tags.enabled,
+    tagKey: tags.key,
+    recordsBucket: records.bucket,
+    proofKey: proof.key,
+    oldProofKeys: proof.oldKeys,
+  }
+}
+
+/** Where the record of a version lies: a hash, for a key of 1024 bytes must fit. */
+export function recordKey({ bucket, key, facts }: Marked): string {
+  const name = createHash('sha256')
+    .update(JSON.stringify([bucket, key, facts.versionId ?? null]))
+    .digest('hex')
+  return `verdicts/${bucket}/${name.slice(0, 2)}/${name}.json`
+}
+
+export function referenceOf({ bucket, key, facts }: Marked) {
+  return { bucket, key, versionId: facts.versionId }
+}
+
+function asText(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
