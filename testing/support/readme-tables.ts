@@ -7,7 +7,7 @@ import { createMetrics as createWorkerMetrics } from '../../services/avscan/metr
 import { createMetrics as createNotifierMetrics } from '../../services/notifier/metrics.ts'
 import { configSchema } from '../../services/shared/config-schema.ts'
 import { listSettings } from '../../services/shared/config.ts'
-import { topology } from '../../services/shared/topology.ts'
+import { delayName, topology } from '../../services/shared/topology.ts'
 
 export const root = new URL('../../', import.meta.url)
 
@@ -108,8 +108,10 @@ export function topologyTable(): string {
       .map(({ exchange, key }) => `${code(exchange)} key ${code(key)}`)
       .join(', ')
   const leaves = (args: Record<string, string | number>) => {
-    const returns = Number(args['x-delivery-limit']).toLocaleString('en')
     const to = args['x-dead-letter-routing-key']
+    const ttl = args['x-message-ttl']
+    if (ttl !== undefined) return `after ${delayName(Number(ttl))} to ${code(String(to))}`
+    const returns = Number(args['x-delivery-limit']).toLocaleString('en')
     return to === undefined
       ? `returns allowed: ${returns}`
       : `at return ${returns} to ${code(String(to))}`

@@ -57,8 +57,17 @@ describe('topology', () => {
       { name: 's3minioqueue', arguments: work },
       { name: 's3minioqueue.bulk', arguments: work },
       { name: 's3minioqueue.actions', arguments: work },
+      { name: 's3minioqueue.spool', arguments: work },
+      { name: 'avscan.reconcile', arguments: work },
       { name: 'avscan.notify', arguments: work },
       ...Object.entries(ladder).map(([name, delay]) => ({ name, arguments: retry(delay) })),
+      {
+        name: 's3minioqueue.spool.hold.1m',
+        arguments: {
+          ...retry(60_000),
+          'x-dead-letter-routing-key': 's3minioqueue.spool',
+        },
+      },
       {
         name: 'avscan.dead',
         arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000 },
@@ -69,9 +78,17 @@ describe('topology', () => {
   it('declares these bindings', () => {
     expect(plain.bindings).to.deep.equal([
       { exchange: 's3minioscan', queue: 's3minioqueue', key: 'bucket_notifications' },
+      {
+        exchange: 's3minioscan',
+        queue: 's3minioqueue.spool.hold.1m',
+        key: 'bucket_notifications.spool',
+      },
+      { exchange: 'avscan.verdicts', queue: 'avscan.reconcile', key: 'signatures.updated' },
       direct('s3minioqueue'),
       direct('s3minioqueue.bulk'),
       direct('s3minioqueue.actions'),
+      direct('s3minioqueue.spool'),
+      direct('avscan.reconcile'),
       direct('avscan.notify'),
       direct('avscan.dead'),
       { exchange: 'avscan.verdicts', queue: 'avscan.notify', key: '#' },
@@ -82,7 +99,7 @@ describe('topology', () => {
   it('loses nothing on the way: each queue that dead-letters does so at least once and refuses instead of dropping', () => {
     const lettering = plain.queues.filter((queue) => 'x-dead-letter-exchange' in queue.arguments)
 
-    expect(lettering).to.have.length(15)
+    expect(lettering).to.have.length(18)
     for (const queue of lettering)
       expect(queue.arguments, queue.name).to.include({
         'x-queue-type': 'quorum',
@@ -113,6 +130,24 @@ describe('topology', () => {
     }
   })
 
+  it('gives another hold delay another queue, whose messages go to the same spool queue', () => {
+    const hold = (env: Record<string, string>) =>
+      topology(loadConfig({ service: 'init', env })).queues.filter(({ name }) =>
+        name.includes('.hold.'),
+      )
+    const wanted = (name: string, delayMs: number) => [
+      {
+        name: `s3minioqueue.spool.hold.${name}`,
+        arguments: { ...retry(delayMs), 'x-dead-letter-routing-key': 's3minioqueue.spool' },
+      },
+    ]
+
+    expect(hold({ RECONCILE_AFTER_MS: '90000' })).to.deep.equal(wanted('90s', 90_000))
+    expect(hold({ RECONCILE_AFTER_MS: '90000', RETRY_SCALE: '0.1' })).to.deep.equal(
+      wanted('9s', 9000),
+    )
+  })
+
   it('follows the configured names and gives each endpoint a queue of its own', () => {
     const config = loadConfig({
       service: 'init',
@@ -131,10 +166,13 @@ describe('topology', () => {
       'q',
       'q.bulk',
       'q.actions',
+      'q.spool',
+      'q.spool.hold.1m',
       'avscan.notify',
       'avscan.notify.soc',
     ])
     expect(bindings).to.deep.include({ exchange: 't', queue: 'q', key: 'r' })
+    expect(bindings).to.deep.include({ exchange: 't', queue: 'q.spool.hold.1m', key: 'r.spool' })
     expect(bindings).to.deep.include({
       exchange: 'avscan.verdicts',
       queue: 'avscan.notify.soc',
