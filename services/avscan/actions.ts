@@ -2,6 +2,7 @@
 import { publishDone, type Outbox } from './outbox.ts'
 import type { Metrics } from './metrics.ts'
 import { FatalError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import { reached } from '../shared/fault.ts'
 import type { Log } from '../shared/log.ts'
 import { decodeActionJob, type ActionJob } from '../shared/messages.ts'
 import { bucketProbeKey, type BucketProbe, type ObjectStore } from '../shared/object-store.ts'
@@ -106,7 +107,9 @@ async function remove(
     // The store answers 204 for a version that never was: look first, so that "deleted" is true.
     const present = await store.head({ bucket, key, versionId })
     if (present.etag !== etag) return 'overwritten'
+    reached('action', 'deleting')
     await store.remove({ bucket, key, versionId, etag })
+    reached('action', 'deleted')
     return 'done'
   } catch (error) {
     if (error instanceof ObjectGoneError) return 'already gone'

@@ -23,6 +23,7 @@ export async function judge(
   engines: readonly Engine[],
   folder: string,
   signal: AbortSignal,
+  reached: (step: 'download' | 'scan') => void = () => {},
 ): Promise<Judgement> {
   const stop = new AbortController()
   const abort = () => {
@@ -49,8 +50,8 @@ export async function judge(
       }
     }
     const work = [
-      guard(receive(object, temp)),
-      ...engines.map((engine) => guard(feed(engine, temp, object.size, stop.signal))),
+      guard(receive(object, temp, reached)),
+      ...engines.map((engine) => guard(feed(engine, temp, object.size, stop.signal, reached))),
     ] as const
     const settled = await Promise.allSettled(work)
     if (stop.signal.aborted) throw stop.signal.reason
@@ -69,7 +70,11 @@ export async function judge(
   }
 }
 
-async function receive(object: OpenObject, file: TempFile): Promise<string> {
+async function receive(
+  object: OpenObject,
+  file: TempFile,
+  reached: (step: 'download') => void,
+): Promise<string> {
   const hash = createHash('sha256')
   let received = 0
   let pending: Buffer[] = []
@@ -84,6 +89,7 @@ async function receive(object: OpenObject, file: TempFile): Promise<string> {
   }
   try {
     for await (const chunk of object.body as AsyncIterable<Buffer>) {
+      if (received === 0) reached('download')
       received += chunk.length
       if (received > object.size) break
       pending.push(chunk)
@@ -108,10 +114,12 @@ async function feed(
   file: TempFile,
   size: number,
   signal: AbortSignal,
+  reached: (step: 'scan') => void,
 ): Promise<Finding> {
   const stream = await engine.open(size, signal)
   try {
     for await (const chunk of file.chunks()) await stream.write(chunk)
+    reached('scan')
     return await stream.end()
   } catch (error) {
     stream.abort(toError(error))

@@ -26,6 +26,8 @@ export interface Report {
   threats?: readonly string[]
   reasons?: readonly number[]
   detail?: string | undefined
+  /** Of a re-scan whose verdict differs: the value of the verdict tag before. */
+  previous?: string | undefined
   scan?: VerdictMessage['data']['scan']
   action?: ActionType
   attempt: number
@@ -60,6 +62,7 @@ export async function publishVerdict(
       s3ObjectDetails: detailsOf(marked),
       scanResultDetails: {
         scanResultStatus: outcome,
+        ...(report.previous === undefined ? {} : { previous: report.previous }),
         threats: (report.threats ?? []).slice(0, 20).map((name) => ({ name: name.slice(0, 500) })),
         statusReasons: [...(report.reasons ?? [])],
         detail: report.detail?.slice(0, 2000),
@@ -78,6 +81,11 @@ export async function publishVerdict(
     type: message.type,
   })
   return id
+}
+
+/** The id under which a scan that was no re-scan has told, or will tell, that this version is infected. */
+export function infectedId(marked: Marked): string {
+  return idOf(marked, 'INFECTED', undefined)
 }
 
 /** Puts the deletion of exactly this version on the actions lane. */

@@ -1,22 +1,24 @@
 // One message of a scan lane, in crash-safe order: decode, find the versions, judge, mark, publish verdict and action; the consumer
 // acks last. A kill between any two steps repeats, and the ids make the repetition recognisable.
 import { randomUUID } from 'node:crypto'
-import { publishVerdict, requestDelete, requestScan, type Outbox } from './outbox.ts'
+import { infectedId, publishVerdict, requestDelete, requestScan, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
 import type { Engine, EngineInfo } from './engines/engine.ts'
 import type { Marks } from './marks.ts'
-import type { Marked } from '../shared/proven.ts'
+import { isUnfinished, otherReason, type Marked, type Proven } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { conclude, tooLarge, type Conclusion, type PolicyOptions } from './policy.ts'
 import type { Gate, ScanFolder } from './scan-folder.ts'
 import { findVersions, ignoreGone, openCurrent } from './versions.ts'
 import { describeError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import { reached } from '../shared/fault.ts'
 import type { Log } from '../shared/log.ts'
 import {
   decodeJobs,
   type EngineReport,
   type ObjectRef,
   type ScanJob,
+  type TriggerKind,
   type VerdictMessage,
 } from '../shared/messages.ts'
 import type { ObjectFacts, ObjectStore, OpenObject } from '../shared/object-store.ts'
@@ -50,7 +52,6 @@ type Judged = Conclusion & { scan?: VerdictMessage['data']['scan'] }
 /** From this delivery or attempt on an object is scanned while nothing else is. */
 const aloneFromDelivery = 5
 const aloneFromAttempt = 3
-const otherReason = 199
 
 /** Handles one message of a scan lane; returns when everything it led to is confirmed. */
 export async function scanMessage(message: ScanMessage, deps: ScanDependencies): Promise<void> {
@@ -102,12 +103,10 @@ async function scanVersion(
 ): Promise<void> {
   const { metrics, log } = deps
   const where = { bucket: object.bucket, key: object.key, versionId: object.versionId }
-  if (
-    job.trigger.kind !== 'event' &&
-    job.trigger.kind !== 'manual' &&
-    !again &&
-    (await hasVerdict(object, job, deps))
-  ) {
+  const { kind } = job.trigger
+  // A redelivered or retried job does the work again: a proof says that the bytes were judged, not that the verdict was told.
+  const mayBeDone = !again && kind !== 'manual'
+  if (mayBeDone && kind !== 'event' && (await hasVerdict(object, job, deps))) {
     metrics.dropped.inc({ why: 'proven' })
     return
   }
@@ -130,10 +129,16 @@ async function scanVersion(
       metrics.dropped.inc({ why: 'folder' })
       return
     }
+    // Judged through the spool lane or a sweep while its event waited, or an event that came twice.
+    if (mayBeDone && kind === 'event' && opened.tagCount > 0 && (await isDone(marked, job, deps))) {
+      opened.body.destroy()
+      metrics.dropped.inc({ why: 'proven' })
+      return
+    }
     const alone = message.deliveries >= aloneFromDelivery || message.attempt >= aloneFromAttempt
     const judged = tooBig
       ? refuse(opened, deps)
-      : await deps.gate.run(alone, () => examine(opened, startedAt, message.signal, deps))
+      : await deps.gate.run(alone, () => examine(opened, startedAt, kind, message.signal, deps))
     message.signal.throwIfAborted()
 
     try {
@@ -163,18 +168,25 @@ async function scanVersion(
         return
       }
     }
-    const verdictId = await publishVerdict(deps.outbox, marked, {
-      outcome: judged.verdict,
-      threats: judged.threats,
-      reasons: judged.reasons,
-      detail: judged.detail,
-      scan: judged.scan,
-      action: judged.action,
-      attempt: message.attempt,
-      trigger: job.trigger,
-    })
+    reached(kind, 'tagged')
+    // Under new signatures the same verdict is no news.
+    const isNews = kind !== 'rescan' || object.previous !== judged.tag
+    const verdictId = isNews
+      ? await publishVerdict(deps.outbox, marked, {
+          outcome: judged.verdict,
+          threats: judged.threats,
+          reasons: judged.reasons,
+          detail: judged.detail,
+          previous: kind === 'rescan' ? object.previous : undefined,
+          scan: judged.scan,
+          action: judged.action,
+          attempt: message.attempt,
+          trigger: job.trigger,
+        })
+      : infectedId(marked)
     if (judged.action === 'delete')
       await requestDelete(deps.outbox, marked, verdictId, judged.threats[0] ?? '')
+    reached(kind, 'published')
     metrics.objects.inc({ verdict: judged.verdict })
     for (const reason of judged.reasons) metrics.unscannable.inc({ reason: String(reason) })
     metrics.age.observe(Math.max(0, (Date.now() - opened.lastModified.getTime()) / 1000))
@@ -219,6 +231,7 @@ async function openWithinBudget(
 async function examine(
   opened: OpenObject,
   startedAt: Date,
+  kind: TriggerKind,
   signal: AbortSignal,
   deps: ScanDependencies,
 ): Promise<Judged> {
@@ -227,7 +240,9 @@ async function examine(
     opened.body.destroy()
     throw error
   })
-  const { sha256, bytes, findings } = await judge(opened, engines, folder.path, signal)
+  const { sha256, bytes, findings } = await judge(opened, engines, folder.path, signal, (step) =>
+    reached(kind, step),
+  )
   const conclusion = conclude(
     findings.map(({ finding }) => finding),
     policy,
@@ -270,27 +285,31 @@ function refuse(opened: OpenObject, { maxObjectBytes, policy }: ScanDependencies
   return conclude([{ status: 'unscannable', reason: tooLarge, detail }], policy)
 }
 
-/** A verify, sweep or re-scan job is done where a proven verdict is there (re-scan: of these signatures). */
+/** A verify, sweep or re-scan job asks before it opens the object. */
 async function hasVerdict(
   object: ObjectRef,
   job: ScanJob,
   deps: ScanDependencies,
 ): Promise<boolean> {
   const facts = await deps.store.head(object).catch(ignoreGone)
-  if (facts === undefined) return true
-  const marked = { bucket: object.bucket, key: object.key, facts }
+  return facts === undefined || isDone({ bucket: object.bucket, key: object.key, facts }, job, deps)
+}
+
+/** Whether a proven verdict of this very version makes the job needless. */
+async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Promise<boolean> {
   const proven = await deps.marks.proven(marked)
-  if (proven === undefined) return false
-  if (job.trigger.kind === 'rescan') {
-    const current = proofVersion(
-      deps.engines.map((engine) => engineInfo(engine).signatureVersion).join('+'),
-    )
-    if (proven.signatureVersion !== current) return false
-  }
+  if (proven === undefined || isWorthAnotherTry(proven, job, deps)) return false
   // The action may have been lost with its worker.
   if (proven.tag === 'infected' && deps.policy.delete)
-    await requestDelete(deps.outbox, marked, 'repeated', '')
+    await requestDelete(deps.outbox, marked, infectedId(marked), '')
   return true
+}
+
+function isWorthAnotherTry(proven: Proven, { trigger }: ScanJob, deps: ScanDependencies): boolean {
+  if (trigger.kind === 'sweep') return isUnfinished(proven)
+  if (trigger.kind !== 'rescan') return false
+  const versions = deps.engines.map((engine) => engineInfo(engine).signatureVersion)
+  return proven.signatureVersion !== proofVersion(versions.join('+'))
 }
 
 /** On an unversioned bucket: whether other bytes are there by now. */

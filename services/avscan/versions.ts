@@ -37,6 +37,7 @@ export async function findVersions(
       key: key === '' ? version.key : key,
       versionId: version.versionId,
       etag: version.etag,
+      previous: job.object.previous,
     }
     found.push({ object, facts: { ...version, tagCount: 1 } })
   }

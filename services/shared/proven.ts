@@ -5,6 +5,14 @@ import type { Config } from './config-schema.ts'
 import type { ObjectFacts, ObjectStore } from './object-store.ts'
 import { readProof, type Proof } from './proof.ts'
 
+/** Reason code of a job that was given up, and of what was let pass while no engine could be asked. */
+export const otherReason = 199
+
+/** A proven verdict that says that nobody has judged the bytes: a sweep tries them again. */
+export function isUnfinished({ tag, reason }: Proven): boolean {
+  return tag === 'unscanned' || (tag === 'no' && reason === otherReason)
+}
+
 export interface ProofOptions {
   tags: boolean
   tagKey: string

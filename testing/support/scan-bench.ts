@@ -110,9 +110,14 @@ export function eventMessage(
 export function jobMessage(
   kind: string,
   objects: unknown[],
-  about: Partial<ScanMessage> & { id?: string } = {},
+  about: Partial<ScanMessage> & { id?: string; previous?: string } = {},
 ): ScanMessage {
-  const { id, ...rest } = about
-  const body = Buffer.from(JSON.stringify({ objects, trigger: { kind, id } }))
+  const { id, previous, ...rest } = about
+  const body = Buffer.from(
+    JSON.stringify({
+      objects: objects.map((one) => ({ ...(one as object), previous })),
+      trigger: { kind, id },
+    }),
+  )
   return { body, attempt: 1, deliveries: 0, signal: new AbortController().signal, ...rest }
 }

@@ -596,6 +596,104 @@ describe('scanMessage', () => {
       expect(bench.published).to.have.length(2)
       expect(bench.published[0]?.messageId).to.not.equal(bench.published[1]?.messageId)
     })
+
+    const newer = {
+      info: { engineVersion: '1', signatureVersion: '27801', signatureSet: 'official' },
+    }
+
+    it('tells what newer signatures find in an object that was clean, and says so', async () => {
+      const version = put(marker)
+      const { judge } = bench.engine
+      bench.engine.judge = () => ({ status: 'clean' })
+      await scan(version)
+      bench.published.length = 0
+      bench.engine.judge = judge
+      Object.assign(bench.engine, newer)
+
+      await scanMessage(
+        jobMessage('rescan', [version], { id: 'g2', previous: 'clean' }),
+        bench.deps,
+      )
+
+      expect(routes()).to.deep.equal(['verdict.infected.storagebucket', 's3minioqueue.actions'])
+      expect(bench.published[0]?.json).to.have.nested.property(
+        'data.scanResultDetails.previous',
+        'clean',
+      )
+    })
+
+    it('tells it again when the worker of the re-scan died after tagging', async () => {
+      const version = put(marker)
+      Object.assign(bench.engine, newer)
+      const about = { id: 'g2', previous: 'clean' }
+      await scanMessage(jobMessage('rescan', [version], about), bench.deps)
+
+      await scanMessage(jobMessage('rescan', [version], { ...about, deliveries: 1 }), bench.deps)
+
+      const told = bench.published.filter(({ routingKey }) => routingKey.startsWith('verdict.'))
+      expect(told).to.have.length(2)
+      expect(told[0]?.messageId).to.equal(told[1]?.messageId)
+    })
+
+    it('is silent when newer signatures find the same, and proves it under them', async () => {
+      const version = put('hello')
+      await scan(version)
+      bench.published.length = 0
+      Object.assign(bench.engine, newer)
+
+      await scanMessage(
+        jobMessage('rescan', [version], { id: 'g2', previous: 'clean' }),
+        bench.deps,
+      )
+
+      expect(bench.published).to.have.length(0)
+      expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27801' })
+    })
+
+    it('tries again by a sweep what was given up, and leaves it alone by a verify job', async () => {
+      const version = put('hello')
+      await giveUpMessage(eventMessage(version), new Error('x'), bench.deps)
+
+      await scanMessage(jobMessage('verify', [version]), bench.deps)
+      const afterVerify = version.tags['scanned']
+      await scanMessage(jobMessage('sweep', [version]), bench.deps)
+
+      expect(afterVerify).to.equal('no')
+      expect(version.tags['scanned']).to.equal('clean')
+    })
+  })
+
+  describe('of an event', () => {
+    it('is done without reading the body when the verdict is proven already', async () => {
+      const version = put('hello')
+      await scanMessage(jobMessage('verify', [version]), bench.deps)
+      const scans = bench.engine.scanned.length
+
+      await scan(version)
+
+      expect(bench.engine.scanned).to.have.length(scans)
+      expect(bench.published).to.have.length(1)
+    })
+
+    it('scans what only claims to be clean', async () => {
+      const version = put(marker, {
+        scanned: 'clean',
+        'scanned-proof': '1.0.1.AAAAAAAAAAAAAAAAAAAAAA',
+      })
+
+      await scan(version)
+
+      expect(version.tags['scanned']).to.equal('infected')
+    })
+
+    it('does the work again when it was delivered before: its worker may have died before it told', async () => {
+      const version = put('hello')
+      await scan(version)
+
+      await scan(version, { deliveries: 1 })
+
+      expect(bench.published).to.have.length(2)
+    })
   })
 
   describe('giveUpMessage', () => {
