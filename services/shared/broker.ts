@@ -8,7 +8,14 @@ import {
   type RecoveringChannelModel,
 } from 'amqplib'
 import type { Config } from './config-schema.ts'
-import { describeError, errorCode, FatalError, PublishError, toError } from './errors.ts'
+import {
+  describeError,
+  errorCode,
+  FatalError,
+  PublishError,
+  toError,
+  UnroutableError,
+} from './errors.ts'
 import type { Log } from './log.ts'
 import { tlsProblem, trustedCas } from './trust.ts'
 
@@ -232,7 +239,7 @@ export async function connectPublisher(
           waiting.delete(settle)
           if (returned.delete(id))
             reject(
-              new PublishError(
+              new UnroutableError(
                 `no queue takes ${routingKey} from ${exchange}; run \`init broker\``,
               ),
             )

@@ -17,6 +17,11 @@ export class RetryLaterError extends Error {
   }
 }
 
+/** Nothing was begun, for the process is stopping: the message stays as it is, and the broker gives it to somebody else. */
+export class NotBegunError extends Error {
+  override name = 'NotBegunError'
+}
+
 /**
  * Something everybody needs is away (engine, store, broker, disk space). The attempt is not counted:
  * the consumer pauses until its lane's probe succeeds.
@@ -50,7 +55,12 @@ export class NoSpaceError extends OutageError {
 
 /** The broker did not confirm that it has taken the message. */
 export class PublishError extends OutageError {
-  override name = 'PublishError'
+  override name: string = 'PublishError'
+}
+
+/** The broker took it and found no queue for it: there is none of that name, or nothing binds it. */
+export class UnroutableError extends PublishError {
+  override name = 'UnroutableError'
 }
 
 /** NoSuchKey, NoSuchVersion or a delete marker: there is nothing left to scan. */

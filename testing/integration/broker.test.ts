@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectPublisher, permanentProblem } from '../../services/shared/broker.ts'
 import type { Config } from '../../services/shared/config-schema.ts'
-import { FatalError, PublishError } from '../../services/shared/errors.ts'
+import { FatalError, PublishError, UnroutableError } from '../../services/shared/errors.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { names } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
@@ -68,7 +68,7 @@ describe('connectPublisher on a real RabbitMQ', function () {
   it('fails when no queue takes the message', async () => {
     const error = await rejection(lane.publisher.publish({ ...publication, routingKey: 'nobody' }))
 
-    expect(error).to.be.instanceOf(PublishError)
+    expect(error).to.be.instanceOf(PublishError).and.instanceOf(UnroutableError)
     expect(error.message).to.equal('no queue takes nobody from avscan.jobs; run `init broker`')
   })
 
