@@ -1,7 +1,6 @@
 // The engine contract against the real daemons, and what only they can show.
 import { expect } from 'chai'
-import { writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createClamavRest } from '../../services/avscan/engines/clamav-rest.ts'
 import { createClamd, type ClamdOptions } from '../../services/avscan/engines/clamd.ts'
@@ -14,6 +13,7 @@ import { noClamavRest, startClamavRest } from '../support/real-clamav-rest.ts'
 import { noClamd, startClamd, type RealClamd } from '../support/real-clamd.ts'
 import { rejection } from '../support/rejection.ts'
 import { samples, zipOf } from '../support/samples.ts'
+import { testSignatureSet, withEicar } from '../support/signature-set.ts'
 
 const never = () => new AbortController().signal
 
@@ -92,14 +92,10 @@ describe('clamd, real', function () {
     })
     after(() => clamd?.close())
 
-    const reload = async () => {
-      const socket = connect(clamd.socket)
-      socket.end('zRELOAD\0')
-      for await (const _ of socket);
-    }
     const testSignaturesBack = async () => {
       const { testSignatures } = await import('../../services/shared/test-signatures.ts')
       await testSignatures(clamd.databaseDirectory)
+      await rm(join(clamd.databaseDirectory, 'daily.cud'), { force: true })
     }
 
     it('names its set as configured and has no number for it', async () => {
@@ -177,7 +173,7 @@ describe('clamd, real', function () {
         `Other:0:*:${Buffer.from('nothing like it').toString('hex')}\n`,
       )
       await writeFile(join(clamd.databaseDirectory, 'test.hdb'), `${'0'.repeat(32)}:68:Other\n`)
-      await reload()
+      await clamd.reload()
       await eventually(
         async () =>
           expect(await rejection(one.open(3, never()))).to.be.instanceOf(EngineUnavailableError),
@@ -185,10 +181,33 @@ describe('clamd, real', function () {
       )
 
       await testSignaturesBack()
-      await reload()
+      await clamd.reload()
       await eventually(() => one.probe(never()), { timeoutMs: 40_000 })
       expect(await scan(one, samples.eicar())).to.have.property('status', 'infected')
     }).timeout(90_000)
+
+    it('tells the version of a set that has one, and judges by the next one after a reload', async () => {
+      const one = engine({ lookMs: 0 })
+      const novelty = Buffer.from('a threat of tomorrow')
+      await testSignatureSet(clamd.databaseDirectory, { version: 27_801 })
+      await clamd.reload()
+      await eventually(async () => (await one.probe(never())).signatureVersion === '27801')
+      const before = await scan(one, novelty)
+
+      const signatures = withEicar({ Novelty: novelty })
+      await testSignatureSet(clamd.databaseDirectory, { version: 27_802, signatures })
+      await clamd.reload()
+      await eventually(async () => (await one.probe(never())).signatureVersion === '27802')
+
+      expect(before).to.deep.equal({ status: 'clean' })
+      expect(await scan(one, novelty)).to.deep.equal({
+        status: 'infected',
+        signature: 'Novelty.UNOFFICIAL',
+      })
+      await testSignaturesBack()
+      await clamd.reload()
+      await eventually(async () => (await one.probe(never())).signatureVersion === '0')
+    })
 
     it('gives no finding for infected objects in flight while it is terminated', async () => {
       const bytes = samples.large(8_000_000, samples.eicar())

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { clamdConf, clamdEnvironment } from '../../services/shared/clamd-conf.ts'
@@ -29,6 +29,8 @@ export interface RealClamd {
   databaseDirectory: string
   process: ChildProcess
   log(): Promise<string>
+  /** has it read its signatures again; the new ones judge a moment after this */
+  reload(): Promise<void>
   /** as kill -9 */
   kill(): Promise<void>
   /** after `kill`, on the same addresses; also what `startClamd` does first */
@@ -72,6 +74,11 @@ export async function startClamd(options: RealClamdOptions = {}): Promise<RealCl
     databaseDirectory,
     process: run(),
     log: () => readFile(logFile, 'utf8').catch(() => '(no log)'),
+    reload: async () => {
+      const asking = connect(socket)
+      asking.end('zRELOAD\0')
+      for await (const _ of asking);
+    },
     kill: async () => {
       if (clamd.process.exitCode !== null || clamd.process.signalCode !== null) return
       const gone = once(clamd.process, 'exit')
