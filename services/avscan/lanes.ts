@@ -2,9 +2,10 @@
 import { actOnMessage, giveUpAction, type ActionDependencies } from './actions.ts'
 import type { EngineInfo } from './engines/engine.ts'
 import { giveUpMessage, scanMessage, type ScanDependencies } from './scan.ts'
+import { Share } from './share.ts'
 import type { Config } from '../shared/config-schema.ts'
 import type { Delivery, Lane } from '../shared/consumer.ts'
-import { NoSpaceError, toError } from '../shared/errors.ts'
+import { NoSpaceError, NotBegunError, toError } from '../shared/errors.ts'
 import { actionsQueue, bulkQueue, jobRetryDelaysMs } from '../shared/topology.ts'
 
 export interface Probes {
@@ -21,18 +22,20 @@ export function createLanes(
   scanning: ScanDependencies,
   acting: ActionDependencies,
   probes: Probes,
+  stopping: AbortSignal,
 ): Lane[] {
+  const share = new Share({ concurrency: config.scan.concurrency })
   const counted = (handle: Lane['handle']) => async (delivery: Delivery) => {
     try {
       await handle(delivery)
     } catch (thrown) {
+      if (thrown instanceof NotBegunError) throw thrown
       scanning.metrics.failures.inc({ error: toError(thrown).name })
       throw thrown
     }
   }
   const scanLane = {
     retryDelaysMs: jobRetryDelaysMs,
-    handle: counted((delivery) => scanMessage(delivery, scanning)),
     giveUp: (delivery: Delivery, error: Error) => giveUpMessage(delivery, error, scanning),
     probe: async (error: Error) => {
       await probes.store()
@@ -43,8 +46,21 @@ export function createLanes(
     },
   }
   return [
-    { ...scanLane, queue: config.broker.queue, prefetch: config.scan.concurrency },
-    { ...scanLane, queue: bulkQueue(config), prefetch: 1 },
+    {
+      ...scanLane,
+      queue: config.broker.queue,
+      prefetch: config.scan.concurrency,
+      handle: counted((delivery) => share.live(() => scanMessage(delivery, scanning))),
+    },
+    {
+      ...scanLane,
+      queue: bulkQueue(config),
+      prefetch: config.scan.concurrency,
+      handle: counted((delivery) => {
+        const signal = AbortSignal.any([delivery.signal, stopping])
+        return share.bulk(signal, () => scanMessage(delivery, scanning))
+      }),
+    },
     {
       queue: actionsQueue(config),
       prefetch: actionsAtATime,

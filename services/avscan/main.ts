@@ -48,7 +48,13 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
   const marks = createMarks(store, config)
   const scanning = { store, engines, folder, marks, outbox, metrics, log, ...limits }
-  const lanes = createLanes(config, scanning, { ...unversioned, outbox, metrics, log }, probes)
+  const lanes = createLanes(
+    config,
+    scanning,
+    { ...unversioned, outbox, metrics, log },
+    probes,
+    signal,
+  )
   const consumer = await startConsumer(config, lanes, publisher, log, signal)
   defer(() => consumer.stop(config.shutdown.timeoutMs))
   health.consuming(consumer, publisher, folder)

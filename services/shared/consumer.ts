@@ -7,7 +7,8 @@
 //   OutageError          to the ladder with the attempt unchanged, ack; the lane pauses until its probe succeeds.
 //                        The tenth for the same message counts as an attempt: what looks like an outage for one message
 //                        while the probe finds all well is that message's own trouble
-//   shutdown             unsettled: the broker redelivers
+//   NotBegunError, shutdown
+//                        unsettled: the broker redelivers
 //
 // Never nack(requeue) for a retry: RabbitMQ 4.3 does not count it and the message would spin.
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib'
@@ -15,7 +16,14 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connectWithRecovery, type Publisher } from './broker.ts'
 import type { Config } from './config-schema.ts'
-import { describeError, DiscardError, OutageError, RetryLaterError, toError } from './errors.ts'
+import {
+  describeError,
+  DiscardError,
+  NotBegunError,
+  OutageError,
+  RetryLaterError,
+  toError,
+} from './errors.ts'
 import type { Log } from './log.ts'
 import { names, retryExchange, scaled } from './topology.ts'
 
@@ -123,7 +131,7 @@ class LaneRunner {
   #tag: string | undefined
   #abort = new AbortController()
   #paused: string | undefined
-  #stopping = false
+  readonly #stop = new AbortController()
   /** Settled when the pause is over. */
   #resumed: Promise<void> = Promise.resolve()
 
@@ -153,12 +161,12 @@ class LaneRunner {
       if (this.#channel !== channel) return
       this.detach()
       // Recovery watches the connection only: one way back for every kind of loss.
-      if (!this.#stopping) model.close().catch(() => {})
+      if (!this.#stop.signal.aborted) model.close().catch(() => {})
     })
     await channel.prefetch(this.#lane.prefetch)
     await channel.checkQueue(this.#lane.queue)
     this.#channel = channel
-    if (this.#paused === undefined && !this.#stopping) await this.#consume(channel)
+    if (this.#paused === undefined && !this.#stop.signal.aborted) await this.#consume(channel)
   }
 
   detach(): void {
@@ -172,7 +180,7 @@ class LaneRunner {
   }
 
   async cancel(): Promise<void> {
-    this.#stopping = true
+    this.#stop.abort(new Error('shutdown'))
     await this.#cancel()
   }
 
@@ -199,7 +207,7 @@ class LaneRunner {
         channel.close().catch(() => {})
         return
       }
-      if (this.#stopping || this.#channel !== channel) return
+      if (this.#stop.signal.aborted || this.#channel !== channel) return
       const run = this.#run(channel, message).finally(() => this.#running.delete(run))
       this.#running.add(run)
     }
@@ -240,7 +248,7 @@ class LaneRunner {
       failure = toError(thrown)
     }
     // A late settle on a dead channel would close the new one's connection; the broker redelivers anyway.
-    if (this.#channel !== channel || delivery.signal.aborted) {
+    if (this.#channel !== channel || delivery.signal.aborted || failure instanceof NotBegunError) {
       this.#log.debug('left unsettled, the broker redelivers')
       return
     }
@@ -254,7 +262,8 @@ class LaneRunner {
         // and an outage of the broker must not make poison of it.
         await this.#pause(toError(error))
         await Promise.race([this.#resumed, aborted(delivery.signal)])
-        if (this.#channel !== channel || delivery.signal.aborted || this.#stopping) return
+        if (this.#channel !== channel || delivery.signal.aborted || this.#stop.signal.aborted)
+          return
       }
     }
   }
@@ -358,7 +367,7 @@ class LaneRunner {
 
   /** Stops consuming and starts the loop that waits for the probe; a second call while it runs does nothing. */
   async #pause(error: Error): Promise<void> {
-    if (this.#paused !== undefined || this.#stopping) return
+    if (this.#paused !== undefined || this.#stop.signal.aborted) return
     this.#paused = describeError(error)
     this.#log.warn('paused until it works again', { error })
     const cancelled = this.#cancel()
@@ -369,8 +378,10 @@ class LaneRunner {
   async #resume(error: Error, cancelled: Promise<void>): Promise<void> {
     const since = Date.now()
     await cancelled
-    for (let delayMs = 250; !this.#stopping; delayMs = Math.min(delayMs * 2, 5000)) {
-      await sleep(delayMs, undefined, { ref: false })
+    for (let delayMs = 250; !this.#stop.signal.aborted; delayMs = Math.min(delayMs * 2, 5000)) {
+      // Shutdown does not wait for an outage to end.
+      await sleep(delayMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
+      if (this.#stop.signal.aborted) return
       try {
         if (!this.#publisher.connected) continue
         await this.#lane.probe?.(error)
@@ -381,7 +392,7 @@ class LaneRunner {
       this.#paused = undefined
       this.#log.info('works again, consuming', { outageMs: Date.now() - since })
       const channel = this.#channel
-      if (channel === undefined || this.#stopping) return
+      if (channel === undefined || this.#stop.signal.aborted) return
       try {
         await this.#consume(channel)
       } catch (thrown) {

@@ -5,6 +5,7 @@ import {
   DiscardError,
   EngineUnavailableError,
   FatalError,
+  NotBegunError,
   RetryLaterError,
 } from '../../services/shared/errors.ts'
 import { names } from '../../services/shared/topology.ts'
@@ -265,6 +266,44 @@ describe('startConsumer on a real RabbitMQ', function () {
       return message
     })
     expect(left.content.toString()).to.equal('second')
+  })
+
+  it('leaves a message whose work was not begun at shutdown, with its attempt', async () => {
+    const release = gate()
+    await lane.begin({
+      async handle() {
+        await release.opened
+        throw new NotBegunError('still waiting for its turn')
+      },
+    })
+    await lane.put('x')
+    await eventually(() => lane.consumer.lanes[0]?.running === 1)
+
+    const stopping = lane.consumer.stop(10_000)
+    release.open()
+    await stopping
+
+    const back = await eventually(async () => {
+      const message = await lane.channel.get(lane.queue, { noAck: true })
+      if (message === false) throw new Error('not back yet')
+      return message
+    })
+    expect(back.properties.headers).to.not.have.property('avscan-attempt')
+    expect(await lane.depth(names.dead)).to.equal(0)
+  })
+
+  it('does not wait for the end of an outage at shutdown', async () => {
+    await lane.begin({
+      handle: () => Promise.reject(new EngineUnavailableError('away')),
+      probe: () => Promise.reject(new EngineUnavailableError('still away')),
+    })
+    await lane.put('x')
+    await eventually(() => lane.consumer.lanes[0]?.paused?.includes('still away') === true)
+    const begun = Date.now()
+
+    await lane.consumer.stop(30_000)
+
+    expect(Date.now() - begun).to.be.lessThan(1000)
   })
 
   it('aborts what runs too long at shutdown and leaves its message to the broker', async () => {
