@@ -1,0 +1,25 @@
+// What an object without, or with an unfinished, verdict needs. Pure; the worker asks the same again before it scans.
+import type { Proven } from '../shared/proven.ts'
+
+/** Reason of an object that was given up: worth another try. */
+const givenUp = 199
+
+/** `proven`: nothing is to be done. */
+export type Need = 'unproven' | 'unfinished' | 'undeleted' | 'proven'
+
+/**
+ * unproven: no verdict that only we can have written; undeleted: proven infected and still there although infected versions
+ * are deleted; unfinished: passed on unscanned, or given up.
+ */
+export function needOf(proven: Proven | undefined, options: { deletes: boolean }): Need {
+  if (proven === undefined) return 'unproven'
+  if (proven.tag === 'infected') return options.deletes ? 'undeleted' : 'proven'
+  const unfinished =
+    proven.tag === 'unscanned' || (proven.tag === 'no' && proven.reason === givenUp)
+  return unfinished ? 'unfinished' : 'proven'
+}
+
+/** MinIO takes `evil/` with a body: only an empty one is a folder. */
+export function isFolder(key: string, size: number): boolean {
+  return key.endsWith('/') && size === 0
+}
