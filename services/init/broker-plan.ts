@@ -6,6 +6,7 @@ import {
   bulkQueue,
   names,
   notifyQueue,
+  spoolQueue,
   topology,
   type Exchange,
   type Queue,
@@ -25,8 +26,12 @@ function exactly(...wanted: string[]): string {
   return `^(${escaped.join('|')})$`
 }
 
+/** Those who get rights in our vhost. */
+export const brokerUsers = ['store', 'avscan', 'notifier', 'reconciler'] as const
+export type BrokerUser = (typeof brokerUsers)[number]
+
 /** What each identity may do in our vhost; nobody but the store, which declares its exchange, may configure. */
-export function brokerRights(config: Config): Record<'store' | 'avscan' | 'notifier', Rights> {
+export function brokerRights(config: Config): Record<BrokerUser, Rights> {
   const { exchange, queue } = config.broker
   const retry = topology(config)
     .exchanges.map((one) => one.name)
@@ -43,6 +48,12 @@ export function brokerRights(config: Config): Record<'store' | 'avscan' | 'notif
       configure: nothing,
       write: exactly(names.jobs, ...retry),
       read: exactly(...notify),
+    },
+    // The dead letters for `make dead` and `make replay`; how full a scan queue is, anybody may ask (a passive declare).
+    reconciler: {
+      configure: nothing,
+      write: exactly(names.jobs, ...retry),
+      read: exactly(spoolQueue(config), names.reconcile, names.dead),
     },
   }
 }

@@ -1,17 +1,17 @@
 // What an administrator has to set up when init is given no administrator: definitions and commands, without secrets.
 import type { Config } from '../shared/config-schema.ts'
 import type { Topology } from '../shared/topology.ts'
-import { brokerRights } from './broker-plan.ts'
+import { brokerRights, brokerUsers, type BrokerUser } from './broker-plan.ts'
 import type { Identity } from './identities.ts'
 
 export function printBroker(
   config: Config,
   wanted: Topology,
-  identities: Record<'store' | 'avscan' | 'notifier', Identity>,
+  identities: Record<BrokerUser, Identity>,
 ): string {
   const { vhost } = config.broker
   const rights = brokerRights(config)
-  const users = (['store', 'avscan', 'notifier'] as const).map((key) => ({
+  const users = brokerUsers.map((key) => ({
     name: identities[key].name,
     ...rights[key],
   }))

@@ -6,6 +6,7 @@ import { topology, type Topology } from '../shared/topology.ts'
 import { printBroker } from './broker-print.ts'
 import {
   brokerRights,
+  brokerUsers,
   exchangeDifferences,
   policyProblems,
   queueDifferences,
@@ -40,7 +41,7 @@ export async function initBroker(context: InitContext): Promise<void> {
     await refuseLosingPolicies(api, vhost, wanted)
     await ensureTopology(api, vhost, wanted, report)
     const rights = brokerRights(config)
-    for (const key of ['store', 'avscan', 'notifier'] as const)
+    for (const key of brokerUsers)
       await ensureUser(api, vhost, identities[key], rights[key], report)
     await nameForgottenQueues(api, vhost, wanted, report)
   } finally {

@@ -32,12 +32,22 @@ export const brokerIdentities = {
     password: 'NOTIFIER_BROKER_PASSWORD',
     fallback: 'notifier',
   },
+  reconciler: {
+    name: 'RECONCILER_BROKER_USER',
+    password: 'RECONCILER_BROKER_PASSWORD',
+    fallback: 'reconciler',
+  },
 } as const satisfies Record<string, IdentityVariables>
 
 export const storeIdentities = {
   root: { name: 'MINIO_ROOT_USER', password: 'MINIO_ROOT_PASSWORD' },
   uploader: { name: 'MINIO_USER_NAME', password: 'MINIO_USER_PASSWORD', fallback: 'miniouser' },
   avscan: { name: 'AVSCAN_STORE_USER', password: 'AVSCAN_STORE_PASSWORD', fallback: 'avscan' },
+  reconciler: {
+    name: 'RECONCILER_STORE_USER',
+    password: 'RECONCILER_STORE_PASSWORD',
+    fallback: 'reconciler',
+  },
   canary: {
     name: 'CANARY_STORE_USER',
     password: 'CANARY_STORE_PASSWORD',

@@ -424,15 +424,17 @@ function policyInput(config: Config): PolicyInput {
 }
 
 function namesOf(users: Record<Role, Identity>): Record<Role, string> {
-  return { uploader: users.uploader.name, avscan: users.avscan.name, canary: users.canary.name }
+  return {
+    uploader: users.uploader.name,
+    avscan: users.avscan.name,
+    reconciler: users.reconciler.name,
+    canary: users.canary.name,
+  }
 }
 
+// Names that deployments already have.
 function policyName(role: Role): string {
-  return role === 'uploader'
-    ? 'avscan-uploader'
-    : role === 'avscan'
-      ? 'avscan-worker'
-      : 'avscan-canary'
+  return role === 'avscan' ? 'avscan-worker' : `avscan-${role}`
 }
 
 function queueArn(region: string): string {

@@ -19,7 +19,7 @@ export interface Policy {
   Statement: Statement[]
 }
 
-export const roles = ['uploader', 'avscan', 'canary'] as const
+export const roles = ['uploader', 'avscan', 'reconciler', 'canary'] as const
 export type Role = (typeof roles)[number]
 
 const s3 = (...actions: string[]) => actions.map((action) => `s3:${action}`)
@@ -44,6 +44,7 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
       },
     }),
     avscan: policy(...avscanStatements(input)),
+    reconciler: policy(...reconcilerStatements(input)),
     canary: policy(...canaryStatements(input)),
   }
 }
@@ -103,17 +104,46 @@ function avscanStatements({ buckets, recordsBucket }: PolicyInput): Statement[] 
       Action: s3('ListBucket', 'ListBucketVersions', 'GetBucketLocation'),
       Resource: arns(buckets),
     },
+    ...recordsStatements(recordsBucket),
+  ]
+}
+
+function recordsStatements(bucket: string): Statement[] {
+  return [
     {
       Effect: 'Allow',
       Action: s3('GetObject', 'PutObject'),
-      Resource: arns([recordsBucket], '/*'),
+      Resource: arns([bucket], '/*'),
     },
     // Without it a record that is not there is 403 and not 404.
     {
       Effect: 'Allow',
       Action: s3('ListBucket', 'GetBucketLocation'),
-      Resource: arns([recordsBucket]),
+      Resource: arns([bucket]),
     },
+  ]
+}
+
+/** Looks at everything, writes and deletes under the canary's prefix alone. */
+function reconcilerStatements({ buckets, recordsBucket, canaryPrefix }: PolicyInput): Statement[] {
+  return [
+    {
+      Effect: 'Allow',
+      // It reads no contents, but MinIO answers HEAD with 403 to those who may not GET, as AWS does (VersityGW 1.8 does not).
+      Action: s3('GetObject', 'GetObjectVersion', 'GetObjectTagging', 'GetObjectVersionTagging'),
+      Resource: arns(buckets, '/*'),
+    },
+    {
+      Effect: 'Allow',
+      Action: s3('ListBucket', 'ListBucketVersions', 'GetBucketLocation'),
+      Resource: arns(buckets),
+    },
+    {
+      Effect: 'Allow',
+      Action: s3('PutObject', 'DeleteObject', 'DeleteObjectVersion'),
+      Resource: arns(buckets, `/${canaryPrefix}*`),
+    },
+    ...recordsStatements(recordsBucket),
   ]
 }
 
@@ -147,7 +177,7 @@ export type BucketPolicy = {
 }
 
 /**
- * One policy per bucket with all three users in it, for stores without IAM policies (VersityGW). It knows no conditions on tags or
+ * One policy per bucket with all users in it, for stores without IAM policies (VersityGW). It knows no conditions on tags or
  * prefixes: the canary's listing is left out, and our tag keys cannot be denied to uploaders. An upload that brings tags needs
  * PutObjectTagging there; the proof makes what they write harmless.
  */
@@ -158,6 +188,7 @@ export function bucketPolicies(
   const byRole: Record<Role, Statement[]> = {
     uploader: uploaderStatements(input),
     avscan: avscanStatements(input),
+    reconciler: reconcilerStatements(input),
     canary: canaryStatements(input),
   }
   const ofBucket = (bucket: string): BucketPolicy => ({

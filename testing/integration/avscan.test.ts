@@ -47,9 +47,11 @@ describe('avscan between real servers', function () {
       RABBITMQ_REGULAR_USER_PASS: secret('store'),
       AVSCAN_BROKER_PASSWORD: secret('avscan'),
       NOTIFIER_BROKER_PASSWORD: secret('notifier'),
+      RECONCILER_BROKER_PASSWORD: secret('reconciler'),
       MINIO_USER_PASSWORD: secret('upload'),
       AVSCAN_STORE_USER: 'avscan',
       AVSCAN_STORE_PASSWORD: secret('avscan'),
+      RECONCILER_STORE_PASSWORD: secret('reconciler'),
       CANARY_STORE_PASSWORD: secret('canary'),
     }
     const base = { ...broker.env({ vhost }), ...secrets, RETRY_SCALE: '0.005' }

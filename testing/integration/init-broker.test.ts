@@ -6,6 +6,7 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAuthority, issueServer } from '../../services/init/x509.ts'
+import { brokerUsers, type BrokerUser } from '../../services/init/broker-plan.ts'
 import { passwordFits } from '../../services/init/broker.ts'
 import { runInit } from '../support/run-init.ts'
 import { noTlsRabbitmq, startTlsRabbitmq, type TlsRabbitmq } from '../support/tls-rabbitmq.ts'
@@ -44,6 +45,8 @@ describe('init broker', function () {
       AVSCAN_BROKER_PASSWORD: secret('avscan'),
       NOTIFIER_BROKER_USER: `${vhost}-notifier`,
       NOTIFIER_BROKER_PASSWORD: secret('notifier'),
+      RECONCILER_BROKER_USER: `${vhost}-reconciler`,
+      RECONCILER_BROKER_PASSWORD: secret('reconciler'),
       INIT_TIMEOUT: '20',
     }
   })
@@ -63,7 +66,7 @@ describe('init broker', function () {
 
   /** What the broker says to `act` on a channel of that user: `allowed`, or the refusal's code. */
   const tryAs = async (
-    who: 'store' | 'avscan' | 'notifier',
+    who: BrokerUser,
     act: (
       channel: Awaited<ReturnType<Awaited<ReturnType<typeof open>>['createConfirmChannel']>>,
     ) => unknown,
@@ -297,6 +300,44 @@ describe('init broker', function () {
       expect(await tryAs('notifier', (channel) => channel.get('s3minioqueue'))).to.equal('403')
       expect(await tryAs('notifier', (channel) => channel.assertQueue('mine'))).to.equal('403')
     })
+
+    it('let the reconciler read its queues and the dead letters, and publish jobs and retries', async () => {
+      for (const queue of ['s3minioqueue.spool', 'avscan.reconcile', 'avscan.dead'])
+        expect(await tryAs('reconciler', (channel) => channel.get(queue)), queue).to.equal(
+          'allowed',
+        )
+      for (const exchange of ['avscan.jobs', 'avscan.retry.10s'])
+        expect(await tryAs('reconciler', publish(exchange, 's3minioqueue')), exchange).to.equal(
+          'allowed',
+        )
+    })
+
+    it('let the reconciler ask how full the scan queues are', async () => {
+      await tryAs('avscan', publish('avscan.jobs', 's3minioqueue.bulk'))
+      for (const [queue, count] of [
+        ['s3minioqueue', 0],
+        ['s3minioqueue.bulk', 1],
+      ] as const) {
+        let found: number | undefined
+        const said = await tryAs('reconciler', async (channel) => {
+          found = (await channel.checkQueue(queue)).messageCount
+        })
+        expect([said, found], queue).to.eql(['allowed', count])
+      }
+    })
+
+    it('let the reconciler take no job, tell no verdict and configure nothing', async () => {
+      for (const queue of ['s3minioqueue', 's3minioqueue.bulk', 'avscan.notify'])
+        expect(await tryAs('reconciler', (channel) => channel.get(queue)), queue).to.equal('403')
+      for (const exchange of ['avscan.verdicts', 's3minioscan', ''])
+        expect(await tryAs('reconciler', publish(exchange, 's3minioqueue')), exchange).to.equal(
+          '403',
+        )
+      expect(await tryAs('reconciler', (channel) => channel.assertQueue('mine'))).to.equal('403')
+      expect(await tryAs('reconciler', (channel) => channel.purgeQueue('s3minioqueue'))).to.equal(
+        '403',
+      )
+    })
   })
 
   describe('when it cannot', () => {
@@ -342,6 +383,7 @@ describe('init broker', function () {
         'RABBITMQ_DEFAULT_PASS',
         'AVSCAN_BROKER_PASSWORD',
         'NOTIFIER_BROKER_PASSWORD',
+        'RECONCILER_BROKER_PASSWORD',
       ])
         expect(run.lines.join('\n')).to.include(`${name}: required by init`)
     })
@@ -396,7 +438,7 @@ describe('init broker', function () {
 
     it('shows what the broker takes, and init then finds as wanted', async () => {
       const { stdout } = await runInit(['broker', '--print'], env)
-      for (const who of ['store', 'avscan', 'notifier'])
+      for (const who of brokerUsers)
         await broker.api('PUT', `/users/${vhost}-${who}`, { password: secret(who), tags: '' })
       const definitions = stdout
         .split('\n')

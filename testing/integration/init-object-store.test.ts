@@ -38,6 +38,7 @@ async function preparedBroker(): Promise<{ broker: TlsRabbitmq; vhost: string }>
     RABBITMQ_REGULAR_USER_PASS: secret('store'),
     AVSCAN_BROKER_PASSWORD: secret('avscan'),
     NOTIFIER_BROKER_PASSWORD: secret('notifier'),
+    RECONCILER_BROKER_PASSWORD: secret('reconciler'),
   })
   expect(run.code, run.stdout).to.equal(0)
   vhosts.set(broker, vhost)
@@ -81,6 +82,7 @@ for (const flavour of ['versitygw', 'minio'] as const)
         MINIO_BUCKET_NAME: bucket,
         MINIO_USER_PASSWORD: secret('uploader'),
         AVSCAN_STORE_PASSWORD: secret('avscan'),
+        RECONCILER_STORE_PASSWORD: secret('reconciler'),
         CANARY_STORE_PASSWORD: secret('canary'),
         INIT_TIMEOUT: '20',
         ...toolEnv(flavour),
@@ -102,6 +104,7 @@ for (const flavour of ['versitygw', 'minio'] as const)
     const root = () => client(store.rootUser, store.rootPassword)
     const uploader = () => client('miniouser', secret('uploader'))
     const avscan = () => client('avscan', secret('avscan'))
+    const reconciler = () => client('reconciler', secret('reconciler'))
     const canary = () => client('avscan-canary', secret('canary'))
 
     it('creates everything, and the second run finds everything as wanted', async () => {
@@ -247,6 +250,65 @@ for (const flavour of ['versitygw', 'minio'] as const)
         ).to.equal('AccessDenied')
       })
 
+      it('let the reconciler look at every object, its tags and its versions', async () => {
+        const user = reconciler()
+        await root().putObject(bucket, 'seen.txt', Buffer.from('text'))
+        await root().setObjectTagging(bucket, 'seen.txt', { scanned: 'clean' })
+        const { versionId = '' } = await root().statObject(bucket, 'seen.txt')
+
+        const stat = await user.statObject(bucket, 'seen.txt')
+        expect(stat.versionId).to.equal(versionId)
+        expect(
+          await attempt(() => user.statObject(bucket, 'seen.txt', { versionId: versionId ?? '' })),
+        ).to.equal('allowed')
+        expect(await attempt(() => user.getObjectTagging(bucket, 'seen.txt'))).to.equal('allowed')
+        expect(
+          await attempt(() =>
+            user.getObjectTagging(bucket, 'seen.txt', { versionId: versionId ?? '' }),
+          ),
+        ).to.equal('allowed')
+        expect(
+          await attempt(() =>
+            user.listObjects(bucket, '', true, { IncludeVersion: true }).toArray(),
+          ),
+        ).to.equal('allowed')
+        // Not a refusal: a version that is gone must be known as gone.
+        expect(await attempt(() => user.statObject(bucket, 'not there'))).to.equal('NotFound')
+      })
+
+      it('let the reconciler change nothing but its own canary objects', async () => {
+        const user = reconciler()
+        await root().putObject(bucket, 'kept.txt', Buffer.from('text'))
+        const { versionId } = await root().statObject(bucket, 'kept.txt')
+        for (const [what, act] of Object.entries({
+          put: () => user.putObject(bucket, 'x', Buffer.from('1')),
+          tag: () => user.setObjectTagging(bucket, 'kept.txt', { scanned: 'clean' }),
+          delete: () => user.removeObject(bucket, 'kept.txt'),
+          'delete a version': () =>
+            user.removeObject(bucket, 'kept.txt', { versionId: versionId ?? '' }),
+        }))
+          expect(await attempt(act), what).to.equal('AccessDenied')
+
+        const key = 'avscan-canary/end-to-end'
+        const put = await user.putObject(bucket, key, Buffer.from('1'))
+        expect(await attempt(() => user.getObjectTagging(bucket, key))).to.equal('allowed')
+        expect(
+          await attempt(() => user.removeObject(bucket, key, { versionId: put.versionId ?? '' })),
+        ).to.equal('allowed')
+        expect(await attempt(() => root().statObject(bucket, key))).to.equal('NotFound')
+      })
+
+      it('let the reconciler read and write records', async () => {
+        const user = reconciler()
+        expect(await attempt(() => user.putObject(records, 'r/2', Buffer.from('{}')))).to.equal(
+          'allowed',
+        )
+        expect(await attempt(async () => text(await user.getObject(records, 'r/2')))).to.equal(
+          'allowed',
+        )
+        expect(await attempt(() => user.getObject(records, 'not there'))).to.equal('NoSuchKey')
+      })
+
       it('let the canary work under its prefix only', async () => {
         const user = canary()
         const key = 'avscan-canary/probe'
@@ -366,6 +428,7 @@ for (const flavour of ['versitygw', 'minio'] as const)
         for (const name of [
           'MINIO_USER_PASSWORD',
           'AVSCAN_STORE_PASSWORD',
+          'RECONCILER_STORE_PASSWORD',
           'CANARY_STORE_PASSWORD',
         ])
           expect(run.stdout).to.include(`${name}: required by init`)

@@ -20,7 +20,17 @@ describe('brokerRights', () => {
       write: '^(s3minioscan)$',
       read: '^$',
     })
-    expect([rights.avscan.configure, rights.notifier.configure]).to.eql(['^$', '^$'])
+    for (const who of ['avscan', 'notifier', 'reconciler'] as const)
+      expect(rights[who].configure, who).to.equal('^$')
+  })
+
+  it('lets the reconciler read its two queues and the dead letters, and nothing else', () => {
+    const read = new RegExp(brokerRights(config).reconciler.read)
+
+    for (const name of ['s3minioqueue.spool', 'avscan.reconcile', 'avscan.dead'])
+      expect(read.test(name), name).to.equal(true)
+    for (const name of ['s3minioqueue', 's3minioqueue.bulk', 's3minioqueue.spool.hold.1m'])
+      expect(read.test(name), name).to.equal(false)
   })
 
   it('takes a dot in a name for a dot', () => {
@@ -113,6 +123,7 @@ describe('readIdentities', () => {
     RABBITMQ_REGULAR_USER_PASS: 'b',
     AVSCAN_BROKER_PASSWORD: 'c',
     NOTIFIER_BROKER_PASSWORD: 'd',
+    RECONCILER_BROKER_PASSWORD: 'e',
   }
 
   it('refuses two identities of one name', () => {
