@@ -13,7 +13,9 @@ import {
   toError,
 } from './errors.ts'
 import type { ObjectRef } from './messages.ts'
+import { endWhenSilent } from './silence.ts'
 import { tlsProblem, trustedCas } from './trust.ts'
+import { listVersionPages, type ObjectVersion, type VersionPage } from './version-listing.ts'
 
 export interface StoreOptions {
   url: string
@@ -42,15 +44,6 @@ export interface OpenObject extends ObjectFacts {
   body: IncomingMessage
 }
 
-export interface ObjectVersion {
-  key: string
-  versionId: string | undefined
-  etag: string
-  lastModified: Date
-  size: number
-  deleteMarker: boolean
-}
-
 /** What `init object-store` found out about a bucket and left in the records bucket for the workers. */
 export interface BucketProbe {
   versioned: boolean
@@ -77,6 +70,8 @@ export interface ObjectStore {
   setTags(object: ObjectRef, tags: Tags): Promise<void>
   /** Every version whose key begins with `prefix`, as the store lists them. */
   versions(bucket: string, prefix: string): AsyncIterable<ObjectVersion>
+  /** The same page by page; `after` of a page lets another listing go on behind it, whatever has been deleted meanwhile. */
+  versionPages(bucket: string, prefix: string, after?: string): AsyncIterable<VersionPage>
   /** Deletes exactly that version; without a versionId the current object, only if it has that etag (where the store honours it). */
   remove(object: ObjectRef): Promise<void>
   /** Text of a small object, undefined when there is none. */
@@ -125,6 +120,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     : new HttpAgent(pool)
   const request = secure ? httpsRequest : httpRequest
   const where = `store ${url.host}`
+  const silent = () => new StoreUnavailableError(`the store was silent for ${options.timeoutMs} ms`)
   const client = new Client({
     endPoint: url.hostname.replace(/^\[|\]$/g, ''),
     port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
@@ -139,19 +135,16 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     transport: {
       request: (requestOptions: object, answered: (response: IncomingMessage) => void) => {
         const sent = request(requestOptions, (response) => {
-          // From here on silence may be our own backpressure; the download has its own clock.
+          // From here on a quiet connection may be our own backpressure; the body has its own clock.
           sent.setTimeout(0)
+          endWhenSilent(response, options.timeoutMs, silent)
           const status = response.statusCode ?? 0
           if (!troubled(status)) return answered(response)
           // The minio package leaves such an answer unread, which keeps its connection for good.
           response.resume()
           sent.emit('error', new StoreUnavailableError(`${where} answered ${status}`))
         })
-        sent.setTimeout(options.timeoutMs, () =>
-          sent.destroy(
-            new StoreUnavailableError(`the store was silent for ${options.timeoutMs} ms`),
-          ),
-        )
+        sent.setTimeout(options.timeoutMs, () => sent.destroy(silent()))
         return sent
       },
     } as never,
@@ -182,6 +175,18 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       throw new Error(`${where}: ${what}`, { cause: error })
     }
   }
+
+  const versionPages: ObjectStore['versionPages'] = (bucket, prefix, after) =>
+    listVersionPages(
+      (query) =>
+        translated(`list the versions of ${bucket}/${prefix}`, async () =>
+          text(
+            await client.makeRequestAsync({ method: 'GET', bucketName: bucket, query }, '', [200]),
+          ),
+        ),
+      prefix,
+      after,
+    )
 
   return {
     open: (object, signal) =>
@@ -231,32 +236,9 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         ),
       ),
     async *versions(bucket, prefix) {
-      let last: ObjectVersion | undefined
-      let marker: VersionMarker | undefined = { key: '', versionId: '' }
-      while (marker !== undefined) {
-        const query: string = versionsQuery(prefix, marker)
-        const page: VersionPage = await translated(
-          `list the versions of ${bucket}/${prefix}`,
-          async () =>
-            parseVersions(
-              await text(
-                await client.makeRequestAsync(
-                  { method: 'GET', bucketName: bucket, query },
-                  '',
-                  [200],
-                ),
-              ),
-            ),
-        )
-        for (const version of page.versions) {
-          // VersityGW begins a page with the last version of the one before.
-          if (version.key === last?.key && version.versionId === last.versionId) continue
-          yield version
-        }
-        last = page.versions.at(-1)
-        marker = page.next
-      }
+      for await (const page of versionPages(bucket, prefix)) yield* page.versions
     },
+    versionPages,
     remove: (object) =>
       translated(`delete ${named(object)}`, async () => {
         const answer = await client.makeRequestAsync(
@@ -331,13 +313,12 @@ const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
 const versionOption = ({ versionId }: ObjectRef) => (versionId === undefined ? {} : { versionId })
 
-// The minio package reads a tag value or key of digits as a number, and "007" must stay "007";
-// VersityGW writes an apostrophe as &#39;, which is read with htmlEntities only.
+// The minio package reads a tag value or key of digits as a number, and "007" must stay "007".
 const xml = new XMLParser({
   parseTagValue: false,
   htmlEntities: true,
   trimValues: false,
-  isArray: (name) => ['Tag', 'Version', 'DeleteMarker'].includes(name),
+  isArray: (name) => name === 'Tag',
 })
 
 function parseTags(body: string): Tags {
@@ -347,74 +328,6 @@ function parseTags(body: string): Tags {
   return Object.fromEntries(
     (document.Tagging?.TagSet?.Tag ?? []).map(({ Key, Value }) => [Key, Value]),
   )
-}
-
-interface VersionMarker {
-  key: string
-  versionId: string
-}
-interface VersionPage {
-  versions: ObjectVersion[]
-  next: VersionMarker | undefined
-}
-interface ListedVersion {
-  Key: string
-  VersionId?: string
-  ETag?: string
-  LastModified?: string
-  Size?: string
-}
-
-/** As signatures are computed: encodeURIComponent leaves !'()* alone, and the store then refuses the signature. */
-function queryEncode(text: string): string {
-  return encodeURIComponent(text).replaceAll(
-    /[!'()*]/g,
-    (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
-}
-
-function versionsQuery(prefix: string, marker: VersionMarker): string {
-  const parts = ['versions', 'encoding-type=url', 'max-keys=1000', `prefix=${queryEncode(prefix)}`]
-  if (marker.key !== '') parts.push(`key-marker=${queryEncode(marker.key)}`)
-  if (marker.versionId !== '') parts.push(`version-id-marker=${queryEncode(marker.versionId)}`)
-  return parts.join('&')
-}
-
-function parseVersions(body: string): VersionPage {
-  const { ListVersionsResult: result } = xml.parse(body) as {
-    ListVersionsResult: {
-      EncodingType?: string
-      IsTruncated?: string
-      NextKeyMarker?: string
-      NextVersionIdMarker?: string
-      Version?: ListedVersion[]
-      DeleteMarker?: ListedVersion[]
-    }
-  }
-  // VersityGW ignores encoding-type and says so by leaving EncodingType out.
-  const decode = (key: string) =>
-    result.EncodingType === 'url' ? decodeURIComponent(key.replaceAll('+', ' ')) : key
-  const version = (deleteMarker: boolean) => (one: ListedVersion) => ({
-    key: decode(one.Key),
-    versionId:
-      one.VersionId === undefined || one.VersionId === '' || one.VersionId === 'null'
-        ? undefined
-        : one.VersionId,
-    etag: (one.ETag ?? '').replaceAll(/"|&#34;|&quot;/g, ''),
-    lastModified: new Date(one.LastModified ?? 0),
-    size: Number(one.Size ?? 0),
-    deleteMarker,
-  })
-  return {
-    versions: [
-      ...(result.Version ?? []).map(version(false)),
-      ...(result.DeleteMarker ?? []).map(version(true)),
-    ],
-    next:
-      result.IsTruncated === 'true'
-        ? { key: decode(result.NextKeyMarker ?? ''), versionId: result.NextVersionIdMarker ?? '' }
-        : undefined,
-  }
 }
 
 function factsOf(answer: IncomingMessage, { bucket, key }: ObjectRef): ObjectFacts {

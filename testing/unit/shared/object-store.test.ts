@@ -2,6 +2,8 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+import { setTimeout as pause } from 'node:timers/promises'
 import { expect } from 'chai'
 import {
   FatalError,
@@ -66,6 +68,46 @@ describe('createObjectStore', () => {
 
     expect(error).to.be.instanceOf(StoreUnavailableError)
     expect(error.message).to.equal('the store was silent for 100 ms')
+  })
+
+  describe('where the store stops in the middle of a body', () => {
+    const half = '<Tagging><TagSet><Tag><Key>a</Key>'
+    const stopping = () =>
+      serve((_, response) => {
+        response.writeHead(200, {
+          'last-modified': lastModified,
+          'content-length': half.length * 2,
+        })
+        response.write(half)
+      })
+
+    it('breaks the download off', async () => {
+      await stopping()
+      const { body } = await store.open(object)
+
+      const error = await rejection(buffer(body))
+
+      expect(error.message).to.equal('the store was silent for 100 ms')
+    })
+
+    it('takes it for an outage where it asks for tags', async () => {
+      await stopping()
+
+      expect(await rejection(store.tags(object))).to.be.instanceOf(StoreUnavailableError)
+    })
+  })
+
+  it('waits for a reader that takes longer than the store may', async () => {
+    const bytes = Buffer.alloc(1_000_000, 'a')
+    await serve((_, response) => {
+      response.writeHead(200, { 'last-modified': lastModified, 'content-length': bytes.length })
+      response.end(bytes)
+    })
+
+    const { body } = await store.open(object)
+    await pause(400)
+
+    expect((await buffer(body)).equals(bytes)).to.equal(true)
   })
 
   it('has no connection left over after many answers of trouble', async () => {
