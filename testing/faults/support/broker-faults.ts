@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { readSpec } from '../../../services/cli/spec.ts'
 import type { Undo } from './rewire.ts'
 
-export interface BrokerControl {
+export interface BrokerFaults {
   ctl(...args: string[]): Promise<string>
   /** Runs an Erlang expression in the broker and returns what it prints. */
   evaluate(expression: string): Promise<string>
@@ -17,7 +17,7 @@ export interface BrokerControl {
   limitLength(queue: string, messages: number): Promise<Undo>
 }
 
-export function brokerControl(runDir: string, vhost = '/'): BrokerControl {
+export function brokerFaults(runDir: string, vhost: string): BrokerFaults {
   const child = readSpec(runDir)?.children.find(({ name }) => name === 'broker')
   if (child === undefined) throw new Error(`${runDir} has no broker`)
   const program = join(dirname(child.command[0] ?? ''), 'rabbitmqctl')
