@@ -14,6 +14,8 @@ export interface UploaderOptions {
   bucket: string
   accessKey: string
   secretKey: string
+  /** Each request is made once, so that an upload without an answer is known to be one. */
+  noRetry?: boolean
 }
 
 export interface Uploaded {
@@ -54,6 +56,7 @@ export function createUploader(options: UploaderOptions) {
     secretKey: options.secretKey,
     pathStyle: true,
     transportAgent: agent,
+    ...(options.noRetry === true ? { retryOptions: { disableRetry: true } } : {}),
   })
 
   const uploader = {

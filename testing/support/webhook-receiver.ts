@@ -19,6 +19,8 @@ export interface ReceivedRequest {
   body: ReceivedBody
   /** Whether the signature fits one of the receiver's secrets, as `standardwebhooks` sees it. */
   verified: boolean
+  /** What was answered; missing while, or because, nothing was. */
+  status?: number
 }
 
 export type Answer = (request: IncomingMessage, response: ServerResponse) => void
@@ -34,6 +36,10 @@ export interface WebhookReceiver {
   script(...answers: Answer[]): void
   /** What follows after the script, instead of 204. */
   always(answer: Answer): void
+  /** Stops listening and cuts every connection, as a receiver that has died. */
+  down(): Promise<void>
+  /** Listens again, on the same port. */
+  up(): Promise<void>
   close(): Promise<void>
 }
 
@@ -104,14 +110,16 @@ export async function startWebhookReceiver(options: ReceiverOptions): Promise<We
       const headers = Object.fromEntries(
         Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
       )
-      requests.push({
+      const received: ReceivedRequest = {
         path: request.url ?? '',
         headers,
         id: headers['webhook-id'] ?? '',
         raw,
         body: JSON.parse(raw.toString('utf8')) as ReceivedBody,
         verified: verifiers.some((verifier) => verifies(verifier, raw, headers)),
-      })
+      }
+      requests.push(received)
+      response.once('finish', () => (received.status = response.statusCode))
       const answer = script.shift() ?? otherwise
       answer(request, response)
     })
@@ -122,10 +130,17 @@ export async function startWebhookReceiver(options: ReceiverOptions): Promise<We
     socket.once('close', () => (closedBytes += socket.bytesWritten)),
   )
   server.on('clientError', (_, socket) => socket.destroy())
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, options.host ?? '127.0.0.1', resolve)
-  })
+  const listen = (at: number) =>
+    new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(at, options.host ?? '127.0.0.1', resolve)
+    })
+  const stop = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+  await listen(0)
   const { port } = server.address() as AddressInfo
   return {
     port,
@@ -139,11 +154,9 @@ export async function startWebhookReceiver(options: ReceiverOptions): Promise<We
     always: (answer) => {
       otherwise = answer
     },
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
+    down: stop,
+    up: () => listen(port),
+    close: stop,
   }
 }
 

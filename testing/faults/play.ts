@@ -1,0 +1,134 @@
+// One row on a stage: its stream, its fault, the wait until all is quiet, the invariants.
+import { rmSync } from 'node:fs'
+import { describeError } from '../../services/shared/errors.ts'
+import { eventually } from '../support/eventually.ts'
+import { createRandom } from './mix.ts'
+import { awaitEmpty, awaitQuiet, whatIsOpen } from './quiet.ts'
+import type { Stage } from './stage.ts'
+import type { Tally } from './check.ts'
+import { Traffic } from './traffic.ts'
+import type { FaultContext, Row } from './types.ts'
+
+export interface RowResult extends Tally {
+  name: string
+  title: string
+  store: string
+  scansPerObject: number
+  secondsToQuiet: number
+  seconds: number
+  passed: boolean
+  skipped?: string
+}
+
+export interface PlayOptions {
+  objects: number
+  short: boolean
+  seed: number
+  say: (text: string) => void
+}
+
+export async function play(row: Row, stage: Stage, options: PlayOptions): Promise<RowResult> {
+  const begun = performance.now()
+  const { broker, parts, uploader, receiver, deployment, flavour, faultFile } = stage
+  const { expectations = {} } = row
+  const { quietMs = 120_000, newIds = false, scansPerObject: mostScans } = expectations
+  const check = stage.checkWith(newIds)
+  const traffic = new Traffic({
+    uploader,
+    prefix: `${row.name}-${options.seed.toString(36)}/`,
+    count: row.objects ?? options.objects,
+    perSecond: row.rate ?? 40,
+    random: createRandom(options.seed),
+  })
+  const { uploads } = traffic
+  const open = () => whatIsOpen(broker, parts, check, uploads)
+  const context: FaultContext = {
+    flavour,
+    short: options.short,
+    deployment,
+    uploader,
+    receiver,
+    broker,
+    parts,
+    traffic,
+    faultFile,
+    recovered: async () => {
+      await eventually(
+        async () => {
+          const troubles = await parts.troubles()
+          if (troubles.length > 0) throw new Error(troubles.join('; '))
+        },
+        { timeoutMs: 120_000, everyMs: 200 },
+      )
+    },
+    say: options.say,
+  }
+  for (const worker of parts.workers()) parts.newLines(worker, 'scans')
+  const problems: string[] = []
+  const attempt = async (what: string, work: () => Promise<unknown>) => {
+    try {
+      await work()
+    } catch (error) {
+      problems.push(`${what}: ${describeError(error)}`)
+    }
+  }
+
+  await attempt('before', async () => row.before?.(context))
+  const watch = check.watch(uploads)
+  traffic.start()
+  await Promise.all([
+    attempt('the fault', () => row.inject(context)),
+    attempt('the stream', () => traffic.done()),
+  ])
+  rmSync(faultFile, { force: true })
+  options.say(`fault over, ${uploads.length} objects; waiting until quiet`)
+  await attempt('uploads without an answer', () =>
+    eventually(() => traffic.resolveUnanswered().then(() => true), { timeoutMs: 60_000 }),
+  )
+  const quiet = await awaitQuiet(open, quietMs)
+  if (quiet.open !== undefined) problems.push(`not quiet after ${quietMs} ms: ${quiet.open}`)
+  problems.push(...(await watch.stop()))
+
+  const [tally, held] = await Promise.all([check.check(uploads), awaitEmpty(broker, 20_000)])
+  if (held !== undefined) problems.push(held)
+  await attempt('versions in the bucket', async () => {
+    problems.push(...(await check.strangers(traffic.prefix, uploads)))
+  })
+  await attempt('temporary files', async () => {
+    const files = parts.scanFiles()
+    if (files.length > 0) problems.push(`left in the scan folder: ${files.join(', ')}`)
+  })
+  await attempt('avscan.dead', async () => {
+    for (const message of await broker.takeDead())
+      if (expectations.dead?.(message) !== true)
+        problems.push(
+          `in avscan.dead: ${message.origin} ${message.reason} ${message.body.slice(0, 300)}`,
+        )
+  })
+  await attempt('after', async () => row.after?.(context))
+  const scans = countScans(stage, traffic.prefix)
+  const scansPerObject = uploads.length === 0 ? 0 : scans / uploads.length
+  if (mostScans !== undefined && scansPerObject > mostScans)
+    problems.push(`${scansPerObject.toFixed(2)} scans per object, at most ${mostScans} are allowed`)
+  problems.unshift(...tally.problems)
+  return {
+    ...tally,
+    problems,
+    name: row.name,
+    title: row.title,
+    store: flavour,
+    scansPerObject,
+    secondsToQuiet: quiet.seconds,
+    seconds: (performance.now() - begun) / 1000,
+    passed: problems.length === 0,
+  }
+}
+
+/** Those that came to a verdict; a worker killed before it could say so is not counted. */
+function countScans({ parts }: Stage, prefix: string): number {
+  let scans = 0
+  for (const worker of parts.workers())
+    for (const line of parts.newLines(worker, 'scans'))
+      if (line.includes('"object scanned"') && line.includes(prefix)) scans++
+  return scans
+}

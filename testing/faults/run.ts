@@ -1,0 +1,170 @@
+// The fault suite: breaks a deployed stack in every way we know, and checks every object and every webhook afterwards.
+// Usage: node testing/faults/run.ts [--store versitygw|minio] [--only NAME …] [--short] [--objects N] [--seed N] [--list]
+// Writes testing/faults/results/<short|full>.{md,json}; ends with `N passed, N failed, N skipped`.
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { findProgram } from '../../services/cli/find-program.ts'
+import type { StoreFlavour } from '../../services/cli/store-process.ts'
+import { describeError } from '../../services/shared/errors.ts'
+import { randomSeed } from './mix.ts'
+import { play, type RowResult } from './play.ts'
+import { rows } from './rows/index.ts'
+import { openStage } from './stage.ts'
+import { markdown } from './table.ts'
+import type { Row } from './types.ts'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    store: { type: 'string' },
+    only: { type: 'string', multiple: true },
+    short: { type: 'boolean', default: false },
+    objects: { type: 'string', default: '200' },
+    seed: { type: 'string' },
+    list: { type: 'boolean', default: false },
+  },
+})
+const print = (text: string) => process.stdout.write(`${text}\n`)
+const begun = Date.now()
+const elapsed = () => `${String(Math.round((Date.now() - begun) / 1000)).padStart(4)} s`
+
+function wantedRows(): Row[] {
+  const only = [...(values.only ?? []), ...positionals]
+  const unknown = only.filter((name) => !rows.some((row) => row.name === name))
+  if (unknown.length > 0) throw new Error(`there is no row ${unknown.join(', ')}; --list shows all`)
+  return rows.filter(
+    (row) =>
+      (only.length === 0 || only.includes(row.name)) && (!values.short || row.short === true),
+  )
+}
+
+function stores(): StoreFlavour[] {
+  const { store } = values
+  if (store === 'minio' || store === 'versitygw') return [store]
+  if (store !== undefined) throw new Error(`--store is versitygw or minio, not ${store}`)
+  const hasMinio = ['minio', 'mc'].every((name) => findProgram(name, process.env['PATH']))
+  if (!hasMinio) print('MinIO: skipped, minio and mc are not on PATH')
+  return hasMinio && !values.short ? ['versitygw', 'minio'] : ['versitygw']
+}
+
+const skippedRow = (row: Row, store: string, skipped: string): RowResult => ({
+  name: row.name,
+  title: row.title,
+  store,
+  skipped,
+  objects: 0,
+  verdictsTrue: 0,
+  lost: 0,
+  wronglyDeleted: 0,
+  wrongVerdicts: 0,
+  webhooksLost: 0,
+  duplicates: 0,
+  scansPerObject: 0,
+  secondsToQuiet: 0,
+  seconds: 0,
+  problems: [],
+  passed: false,
+})
+
+/** Plays rows that share a deployment. */
+async function playAll(
+  group: readonly Row[],
+  store: StoreFlavour,
+  seed: number,
+): Promise<RowResult[]> {
+  const results: RowResult[] = []
+  print(`${elapsed()}  deploying on ${store} ${JSON.stringify(group[0]?.settings ?? {})}`)
+  const stage = await openStage(store, group[0]?.settings ?? {})
+  try {
+    for (const row of group) {
+      const why = row.needs?.(stage)
+      if (why !== undefined) {
+        print(`${elapsed()}  skipped: ${row.name}: ${why}`)
+        results.push(skippedRow(row, store, why))
+        continue
+      }
+      print(`${elapsed()}  ${row.name} on ${store}: ${row.title}`)
+      const say = (text: string) => print(`${elapsed()}      ${text}`)
+      const options = { objects: Number(values.objects), short: values.short, seed, say }
+      const result = await play(row, stage, options)
+      results.push(result)
+      report(result)
+      if (!result.passed) await recover(() => stage.parts.troubles())
+    }
+  } finally {
+    await stage.close()
+  }
+  return results
+}
+
+/** A row that failed must not make the next one fail. */
+async function recover(troubles: () => Promise<string[]>): Promise<void> {
+  for (let tries = 0; tries < 60 && (await troubles()).length > 0; tries++)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+}
+
+function report(result: RowResult): void {
+  const { problems, passed, objects, verdictsTrue, seconds, secondsToQuiet } = result
+  const { lost, wronglyDeleted, webhooksLost, duplicates, scansPerObject } = result
+  print(
+    `${elapsed()}  ${passed ? 'passed' : 'FAILED'}: ${result.name}: ${objects} objects, ${verdictsTrue} verdicts true, ${lost} lost, ` +
+      `${wronglyDeleted} wrongly deleted, ${webhooksLost} webhooks lost, ${duplicates} duplicates, ` +
+      `${scansPerObject.toFixed(2)} scans per object, quiet after ${secondsToQuiet.toFixed(1)} s, ${seconds.toFixed(0)} s in all`,
+  )
+  for (const problem of problems.slice(0, 15)) print(`           ${problem}`)
+  if (problems.length > 15) print(`           and ${problems.length - 15} more`)
+}
+
+async function main(): Promise<number> {
+  const wanted = wantedRows()
+  if (values.list) {
+    for (const row of wanted)
+      print(`${row.name.padEnd(34)}${row.short === true ? 'short ' : '      '}${row.title}`)
+    return 0
+  }
+  const seed = values.seed === undefined ? randomSeed() : Number(values.seed)
+  print(`seed ${seed}`)
+  const results: RowResult[] = []
+  for (const store of stores()) {
+    const [here, elsewhere] = [true, false].map((fits) =>
+      wanted.filter((row) => (row.stores?.includes(store) ?? true) === fits),
+    )
+    for (const row of elsewhere ?? [])
+      results.push(skippedRow(row, store, `only on ${row.stores?.join(', ')}`))
+    const groups = Map.groupBy(here ?? [], (row) => JSON.stringify(row.settings ?? {}))
+    for (const group of groups.values()) {
+      try {
+        results.push(...(await playAll(group, store, seed)))
+      } catch (error) {
+        print(`FAILED: ${describeError(error)}`)
+        for (const row of group)
+          if (!results.some((one) => one.name === row.name && one.store === store))
+            results.push({
+              ...skippedRow(row, store, ''),
+              problems: [describeError(error)],
+            })
+      }
+    }
+  }
+  const folder = join(import.meta.dirname, 'results')
+  mkdirSync(folder, { recursive: true })
+  const name = values.short ? 'short' : 'full'
+  const table = markdown(results)
+  writeFileSync(join(folder, `${name}.md`), table)
+  writeFileSync(join(folder, `${name}.json`), JSON.stringify({ seed, results }, undefined, 1))
+  print(`\n${table}`)
+  const skipped = results.filter((row) => row.skipped !== undefined && row.skipped !== '')
+  for (const row of skipped) print(`skipped on ${row.store}: ${row.name}: ${row.skipped}`)
+  const played = results.filter((row) => !skipped.includes(row))
+  const failed = played.filter((row) => !row.passed)
+  for (const row of failed) print(`FAILED on ${row.store}: ${row.name}: ${row.problems[0]}`)
+  const objects = played.reduce((sum, row) => sum + row.objects, 0)
+  print(`\n${objects} objects, ${Math.round((Date.now() - begun) / 1000)} s`)
+  print(
+    `${played.length - failed.length} passed, ${failed.length} failed, ${skipped.length} skipped`,
+  )
+  return failed.length === 0 && played.length > 0 ? 0 : 1
+}
+
+process.exitCode = await main()

@@ -1,0 +1,70 @@
+// What the receiver got, by object version. Only what it answered with 2xx counts as delivered.
+import type { ReceivedRequest, WebhookReceiver } from '../support/webhook-receiver.ts'
+import type { Upload } from './types.ts'
+
+export interface VersionWebhooks {
+  verdicts: ReceivedRequest[]
+  deleted: ReceivedRequest[]
+}
+
+export const accepted = ({ status }: ReceivedRequest) =>
+  status !== undefined && status >= 200 && status < 300
+
+/** `object.scan.infected` → `infected`. */
+export const outcomeOf = ({ body }: ReceivedRequest) => body.type.replace(/^object\.scan\./, '')
+
+/** VersityGW's keys are paths: `a//b` is `a/b` there. */
+export const samePlace = (key: string) => key.replaceAll(/\/{2,}/g, '/')
+
+export class Webhooks {
+  readonly #receiver: WebhookReceiver
+  readonly #byVersion = new Map<string, VersionWebhooks>()
+  /** Neither a verdict nor a deletion: none is expected. */
+  readonly odd: ReceivedRequest[] = []
+  readonly unsigned: ReceivedRequest[] = []
+  #seen = 0
+
+  constructor(receiver: WebhookReceiver) {
+    this.#receiver = receiver
+  }
+
+  get count(): number {
+    return this.#receiver.requests.length
+  }
+
+  of({ key, versionId }: Pick<Upload, 'key' | 'versionId'>): VersionWebhooks {
+    this.#takeIn()
+    return this.#at(`${samePlace(key)}\n${versionId}`)
+  }
+
+  #takeIn(): void {
+    const { requests } = this.#receiver
+    for (; this.#seen < requests.length; this.#seen++) {
+      const request = requests[this.#seen] as ReceivedRequest
+      const details = request.body.data?.s3ObjectDetails
+      if (!request.verified) this.unsigned.push(request)
+      if (details === undefined) {
+        this.odd.push(request)
+        continue
+      }
+      const found = this.#at(`${samePlace(details.objectKey)}\n${details.versionId}`)
+      if (request.body.type.startsWith('object.scan.')) found.verdicts.push(request)
+      else if (request.body.type === 'object.deleted') found.deleted.push(request)
+      else this.odd.push(request)
+    }
+  }
+
+  #at(id: string): VersionWebhooks {
+    let found = this.#byVersion.get(id)
+    if (found === undefined) this.#byVersion.set(id, (found = { verdicts: [], deleted: [] }))
+    return found
+  }
+}
+
+/** What a receiver may rely on being the same in a repetition with the same id. */
+export function meaningOf({ body }: ReceivedRequest): string {
+  const { s3ObjectDetails, scanResultDetails, action } = body.data
+  const { bucketName, objectKey, versionId, eTag } = s3ObjectDetails
+  const status = scanResultDetails?.scanResultStatus
+  return JSON.stringify([body.type, bucketName, objectKey, versionId, eTag, status, action?.type])
+}
