@@ -42,6 +42,8 @@ export interface ScanMessage {
   body: Buffer
   attempt: number
   deliveries: number
+  /** Somebody has worked on it before. */
+  again: boolean
   signal: AbortSignal
   /** Told to whoever reports the message: the object in work. */
   about?: string
@@ -55,7 +57,7 @@ const aloneFromAttempt = 3
 
 /** Handles one message of a scan lane; returns when everything it led to is confirmed. */
 export async function scanMessage(message: ScanMessage, deps: ScanDependencies): Promise<void> {
-  const again = message.attempt > 1 || message.deliveries > 0
+  const { again } = message
   for (const job of decodeJobs(message.body)) {
     message.about = `${job.object.bucket}/${job.object.key}`
     for (const object of await findVersions(job, again, deps))
@@ -250,21 +252,18 @@ async function examine(
   const durationMs = Date.now() - startedAt.getTime()
   metrics.duration.observe(durationMs / 1000)
   metrics.bytes.inc(bytes)
-  const infos = engines.map((engine) => engineInfo(engine))
+  const infos = findings.map(({ by }) => by.info)
   return {
     ...conclusion,
     scan: {
       id: randomUUID(),
-      engines: findings.map(({ engine, finding }): EngineReport => {
-        const { engineVersion, signatureVersion } = engineInfo(engine)
-        return {
-          name: engine.name,
-          engineVersion,
-          signatureVersion,
-          status: finding.status,
-          ...('signature' in finding ? { signature: finding.signature } : {}),
-        }
-      }),
+      engines: findings.map(({ by, finding }): EngineReport => ({
+        name: by.name,
+        engineVersion: by.info.engineVersion,
+        signatureVersion: by.info.signatureVersion,
+        status: finding.status,
+        ...('signature' in finding ? { signature: finding.signature } : {}),
+      })),
       signatureVersion: infos.map((info) => info.signatureVersion).join('+'),
       signatureSet: infos.some((info) => info.signatureSet === 'test')
         ? 'test'

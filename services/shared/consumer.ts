@@ -33,6 +33,11 @@ export interface Delivery {
   attempt: number
   /** How often the broker has delivered this copy before (`x-delivery-count`): high for one that kills workers. */
   deliveries: number
+  /**
+   * Somebody has worked on this message before, perhaps to its last step but one: redelivered, retried, put back by an
+   * outage, or replayed.
+   */
+  again: boolean
   messageId: string | undefined
   type: string | undefined
   routingKey: string
@@ -71,6 +76,9 @@ export interface Consumer {
 }
 
 const outagesPerAttempt = 10
+
+/** Set by whoever sends a message of avscan.dead back to its queue. */
+export const replayedHeader = 'avscan-replayed'
 
 /** From here on a message is taken to be one that kills its worker: it is settled as failed before any work. */
 export const maxDeliveries = 20
@@ -227,10 +235,18 @@ class LaneRunner {
 
   async #run(channel: Channel, message: ConsumeMessage): Promise<void> {
     const headers = message.properties.headers ?? {}
+    const attempt = Math.max(1, Number(headers['avscan-attempt'] ?? 1) || 1)
+    const deliveries = Number(headers['x-delivery-count'] ?? 0) || 0
     const delivery: Delivery = {
       body: message.content,
-      attempt: Math.max(1, Number(headers['avscan-attempt'] ?? 1) || 1),
-      deliveries: Number(headers['x-delivery-count'] ?? 0) || 0,
+      attempt,
+      deliveries,
+      again:
+        attempt > 1 ||
+        deliveries > 0 ||
+        message.fields.redelivered ||
+        Number(headers['avscan-outages'] ?? 0) > 0 ||
+        headers[replayedHeader] !== undefined,
       messageId: message.properties.messageId as string | undefined,
       type: message.properties.type as string | undefined,
       routingKey: message.fields.routingKey,

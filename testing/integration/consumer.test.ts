@@ -1,6 +1,6 @@
 // The settle table on a real RabbitMQ: what each ending of a handler does to its message.
 import { expect } from 'chai'
-import type { Delivery } from '../../services/shared/consumer.ts'
+import { replayedHeader, type Delivery } from '../../services/shared/consumer.ts'
 import {
   DiscardError,
   EngineUnavailableError,
@@ -58,6 +58,7 @@ describe('startConsumer on a real RabbitMQ', function () {
     expect(handler.seen[0]).to.include({
       attempt: 1,
       deliveries: 0,
+      again: false,
       messageId: 'id-good',
       type: 'test',
     })
@@ -157,6 +158,32 @@ describe('startConsumer on a real RabbitMQ', function () {
     expect(lane.consumer.lanes[0]?.paused).to.equal(undefined)
     await emptied()
     expect(await lane.depth(names.dead)).to.equal(0)
+  })
+
+  it('says of a message that an outage put back that somebody has worked on it', async () => {
+    const handler = recording(new EngineUnavailableError('away'), undefined)
+    await lane.begin({ ...handler, probe: () => Promise.resolve() })
+
+    await lane.put('x')
+
+    await eventually(() => handler.seen.length === 2, { timeoutMs: 20_000 })
+    expect(handler.seen.map(({ attempt, again }) => ({ attempt, again }))).to.deep.equal([
+      { attempt: 1, again: false },
+      { attempt: 1, again: true },
+    ])
+  })
+
+  it('says so of one that was given back because its worker died, and of one that was replayed', async () => {
+    const handler = recording(undefined, undefined)
+    await lane.put('given back')
+    const taken = await eventually(async () => (await lane.channel.get(lane.queue)) || undefined)
+    if (taken !== undefined) lane.channel.nack(taken)
+    await lane.begin(handler)
+    await eventually(() => handler.seen.length === 1)
+    await lane.put('replayed', { [replayedHeader]: 1 })
+    await eventually(() => handler.seen.length === 2)
+
+    expect(handler.seen.map(({ again }) => again)).to.deep.equal([true, true])
   })
 
   it('counts the tenth outage of one message as an attempt: the probe found all well each time', async () => {

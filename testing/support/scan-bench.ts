@@ -98,13 +98,14 @@ export function eventMessage(
       },
     },
   }
-  return {
-    body: Buffer.from(JSON.stringify({ Records: [record] })),
-    attempt: 1,
-    deliveries: 0,
-    signal: new AbortController().signal,
-    ...about,
-  }
+  return asMessage({ Records: [record] }, about)
+}
+
+/** As the consumer gives it to the handler. */
+function asMessage(content: unknown, about: Partial<ScanMessage>): ScanMessage {
+  const { attempt = 1, deliveries = 0, again = attempt > 1 || deliveries > 0, ...rest } = about
+  const body = Buffer.from(JSON.stringify(content))
+  return { body, attempt, deliveries, again, signal: new AbortController().signal, ...rest }
 }
 
 export function jobMessage(
@@ -113,11 +114,6 @@ export function jobMessage(
   about: Partial<ScanMessage> & { id?: string; previous?: string } = {},
 ): ScanMessage {
   const { id, previous, ...rest } = about
-  const body = Buffer.from(
-    JSON.stringify({
-      objects: objects.map((one) => ({ ...(one as object), previous })),
-      trigger: { kind, id },
-    }),
-  )
-  return { body, attempt: 1, deliveries: 0, signal: new AbortController().signal, ...rest }
+  const named = objects.map((one) => ({ ...(one as object), previous }))
+  return asMessage({ objects: named, trigger: { kind, id } }, rest)
 }

@@ -694,6 +694,19 @@ describe('scanMessage', () => {
 
       expect(bench.published).to.have.length(2)
     })
+
+    it('does the work again after an outage, which may have come between tag and verdict', async () => {
+      const version = put('hello')
+      bench.beforePublish = () => {
+        throw new PublishError('the broker did not confirm')
+      }
+      await rejection(scan(version))
+      bench.beforePublish = () => {}
+
+      await scan(version, { again: true })
+
+      expect(routes()).to.deep.equal(['verdict.clean.storagebucket'])
+    })
   })
 
   describe('giveUpMessage', () => {
