@@ -13,6 +13,7 @@ import {
   type VerdictMessage,
 } from '../shared/messages.ts'
 import { names } from '../shared/topology.ts'
+import { momentOf } from '../shared/proof.ts'
 import type { Marked } from '../shared/proven.ts'
 
 export interface Outbox {
@@ -159,7 +160,7 @@ export async function publishDone(
       key,
       versionId,
       etag,
-      seconds(new Date(lastModified)),
+      moment({ versionId, lastModified: new Date(lastModified) }),
       done,
       undefined,
     ),
@@ -184,17 +185,9 @@ function idOf(
   what: string,
   generation: string | undefined,
 ): string {
-  return messageId(
-    bucket,
-    key,
-    facts.versionId,
-    facts.etag,
-    seconds(facts.lastModified),
-    what,
-    generation,
-  )
+  return messageId(bucket, key, facts.versionId, facts.etag, moment(facts), what, generation)
 }
 
-function seconds(date: Date): string {
-  return String(Math.floor(date.getTime() / 1000))
+function moment(facts: Parameters<typeof momentOf>[0]): string | undefined {
+  return momentOf(facts)?.toString()
 }

@@ -57,11 +57,21 @@ function mac(facts: ProvenFacts, key: string): string {
     facts.key,
     facts.versionId ?? null,
     facts.etag,
-    // Stores give seconds in one answer and milliseconds in another.
-    Math.floor(facts.lastModified.getTime() / 1000),
+    momentOf(facts),
     facts.verdict,
     facts.reason,
     facts.signatureVersion,
   ])
   return createHmac('sha256', key).update(text).digest('base64url').slice(0, macLength)
+}
+
+/**
+ * What tells two uploads of the same bytes apart where there are no versions, in seconds: stores give milliseconds in one
+ * answer and not in another. A version is what it is without it, and VersityGW dates it anew when the next one is put.
+ */
+export function momentOf(facts: {
+  versionId: string | undefined
+  lastModified: Date
+}): number | null {
+  return facts.versionId === undefined ? Math.floor(facts.lastModified.getTime() / 1000) : null
 }
