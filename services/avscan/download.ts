@@ -2,13 +2,18 @@
 import { createHash } from 'node:crypto'
 import { toError } from '../shared/errors.ts'
 import type { OpenObject } from '../shared/object-store.ts'
-import type { Engine, Finding } from './engines/engine.ts'
+import type { Engine, Finding, Judge } from './engines/engine.ts'
 import { TempFile } from './temp-file.ts'
 
 export interface Judgement {
   sha256: string
   bytes: number
-  findings: { engine: Engine; finding: Finding }[]
+  findings: Judged[]
+}
+
+export interface Judged {
+  by: Judge
+  finding: Finding
 }
 
 const gatherBytes = 256 * 1024
@@ -61,7 +66,7 @@ export async function judge(
     return {
       sha256: sha256 as string,
       bytes: object.size,
-      findings: engines.map((engine, index) => ({ engine, finding: findings[index] as Finding })),
+      findings: findings as Judged[],
     }
   } finally {
     signal.removeEventListener('abort', abort)
@@ -115,12 +120,12 @@ async function feed(
   size: number,
   signal: AbortSignal,
   reached: (step: 'scan') => void,
-): Promise<Finding> {
+): Promise<Judged> {
   const stream = await engine.open(size, signal)
   try {
     for await (const chunk of file.chunks()) await stream.write(chunk)
     reached('scan')
-    return await stream.end()
+    return { by: stream.by, finding: await stream.end() }
   } catch (error) {
     stream.abort(toError(error))
     throw error

@@ -47,7 +47,9 @@ export function fakeEngine(name = 'fake', info: Partial<EngineInfo> = {}): FakeE
         if (!over) running--
         over = true
       }
+      const { name: by, info: now } = engine
       return {
+        by: { name: by, info: now as EngineInfo },
         async write(chunk) {
           await engine.onWrite(chunk)
           chunks.push(Buffer.from(chunk))

@@ -90,14 +90,14 @@ class ClamavRest implements Engine {
   }
 
   async open(size: number, signal: AbortSignal): Promise<ScanStream> {
-    if (size > this.#options.maxBytes) return tooLarge(size, this.#options.maxBytes)
+    if (size > this.#options.maxBytes) return tooLarge(this, size, this.#options.maxBytes)
     const either = AbortSignal.any([signal, this.#closing.signal])
     while (this.#busy >= this.#options.connections) await this.#places.wait(either)
     this.#busy++
     try {
-      const { version } = await this.#trusted()
+      const { version, info } = await this.#trusted()
       either.throwIfAborted()
-      return this.#guard(size, version, either)
+      return this.#guard(size, version, info, either)
     } catch (error) {
       this.#giveBack()
       throw error
@@ -161,7 +161,7 @@ class ClamavRest implements Engine {
     return stream.end()
   }
 
-  #guard(size: number, version: string, signal: AbortSignal): ScanStream {
+  #guard(size: number, version: string, info: EngineInfo, signal: AbortSignal): ScanStream {
     const stream = new ClamavRestStream(this.#client, size, this.#options)
     let held = true
     const giveBack = () => {
@@ -188,6 +188,7 @@ class ClamavRest implements Engine {
       }
     }
     return {
+      by: { name: this.name, info },
       write: (chunk) => orAbort(stream.write(chunk)),
       end: async () => {
         const finding = await orAbort(this.#finish(stream, version))

@@ -66,7 +66,7 @@ class Clamd implements Engine {
   }
 
   async open(size: number, signal: AbortSignal): Promise<ScanStream> {
-    if (size > this.#options.maxBytes) return tooLarge(size, this.#options.maxBytes)
+    if (size > this.#options.maxBytes) return tooLarge(this, size, this.#options.maxBytes)
     const tried = new Set<Address>()
     let first: Error | undefined
     for (;;) {
@@ -220,7 +220,9 @@ class Clamd implements Engine {
         throw error
       }
     }
+    const info = engineInfoOf(session.version ?? '', this.#options.signatureSet)
     return {
+      by: { name: this.name, info },
       write: (chunk) => orAbort(stream.write(chunk)),
       end: async () => {
         const finding = await orAbort(this.#finish(address, session, stream, signal))

@@ -18,8 +18,16 @@ export interface EngineInfo {
   signatureSet: 'official' | 'custom' | 'test'
 }
 
+/** Who answers, and by which signatures. */
+export interface Judge {
+  name: string
+  info: EngineInfo
+}
+
 /** One object's bytes on their way through one engine. Push style: await each promise before the next call. */
 export interface ScanStream {
+  /** Holds for the whole scan: a finding by other signatures is none. */
+  readonly by: Judge
   /** Takes the next bytes and keeps a reference to them (never reuse the buffer); rejects when the scan has failed. */
   write(chunk: Buffer): Promise<void>
   /** All bytes are written: the finding. Rejects unless exactly `size` bytes went in and the engine answered for all of them. */
@@ -77,14 +85,20 @@ function encryptionReason(kind = ''): number {
   return reasons.encryptedArchive
 }
 
-/** A stream for an object over our own limit: the engine is not asked at all. */
-export function tooLarge(size: number, maxBytes: number): ScanStream {
+/** A stream for an object over our own limit: the engine is not asked at all, and may have never answered yet. */
+export function tooLarge(engine: Engine, size: number, maxBytes: number): ScanStream {
   const finding: Finding = {
     status: 'unscannable',
     reason: reasons.tooLarge,
     detail: `${size} bytes, more than the limit of ${maxBytes}`,
   }
+  const unknown: EngineInfo = {
+    engineVersion: 'unknown',
+    signatureVersion: 'none',
+    signatureSet: 'custom',
+  }
   return {
+    by: { name: engine.name, info: engine.info ?? unknown },
     write: () => Promise.resolve(),
     end: () => Promise.resolve(finding),
     abort: () => undefined,
