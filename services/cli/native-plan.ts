@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { clamdConf, clamdEnvironment } from '../shared/clamd-conf.ts'
 import { loadConfig } from '../shared/config.ts'
 import { maxObjectBytes, type Config } from '../shared/config-schema.ts'
+import { spoolRoutingKey } from '../shared/topology.ts'
 import { brokerChildren } from './broker-process.ts'
 import type { Layout } from './layout.ts'
 import type { Paths } from './paths.ts'
@@ -158,6 +159,7 @@ export function planChildren(input: PlanInput): Plan {
     region: config.store.region,
     exchange: config.broker.exchange,
     routingKey: config.broker.routingKey,
+    spoolRoutingKey: spoolRoutingKey(config),
     vhost: config.broker.vhost,
     base,
   })

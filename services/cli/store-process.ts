@@ -19,6 +19,8 @@ export interface StoreProcessOptions {
   region: string
   exchange: string
   routingKey: string
+  /** Of the durable copy of each event; only MinIO has a target for it. */
+  spoolRoutingKey: string
   vhost: string
   base: Readonly<Record<string, string>>
 }
@@ -38,7 +40,8 @@ export function storeChild(options: StoreProcessOptions): ChildSpec {
 function minioChild(options: StoreProcessOptions): ChildSpec {
   const { layout, ports, secrets, base } = options
   const data = join(layout.store, 'minio')
-  mkdirSync(data, { recursive: true })
+  const spool = join(layout.store, 'spool')
+  for (const folder of [data, spool]) mkdirSync(folder, { recursive: true, mode: 0o700 })
   const target = (id: string, extra: Record<string, string>) =>
     Object.fromEntries(
       Object.entries({
@@ -81,6 +84,12 @@ function minioChild(options: StoreProcessOptions): ChildSpec {
       // The event is on its way before the upload is answered.
       MINIO_API_SYNC_EVENTS: 'on',
       ...target('FAST', { ROUTING_KEY: options.routingKey }),
+      ...target('SPOOL', {
+        ROUTING_KEY: options.spoolRoutingKey,
+        QUEUE_DIR: spool,
+        // A file for each event. Beyond that uploads are still taken, but their events are kept no more.
+        QUEUE_LIMIT: '1000000',
+      }),
       // MinIO's AMQP target trusts the system's roots only.
       SSL_CERT_FILE: layout.caBundle,
     },

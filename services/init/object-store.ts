@@ -5,7 +5,6 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
-import { XMLBuilder, XMLParser } from 'fast-xml-parser'
 import { Client } from 'minio'
 import type { Config } from '../shared/config-schema.ts'
 import { describeError, errorCode, FatalError } from '../shared/errors.ts'
@@ -23,6 +22,7 @@ import {
   type Role,
 } from './store-policies.ts'
 import { minioAdmin, versitygwAdmin, type Login } from './store-users.ts'
+import { createdEvents, ensureEvents, queueArn, targets } from './store-events.ts'
 import { initTimeoutMs, waitFor } from './wait.ts'
 
 export interface ObjectStoreInput {
@@ -36,18 +36,6 @@ export interface ObjectStoreInput {
 
 const noncurrentDays = 7
 const ruleId = 'avscan-noncurrent'
-const createdEvents = ['Put', 'Post', 'Copy', 'CompleteMultipartUpload'].map(
-  (kind) => `s3:ObjectCreated:${kind}`,
-)
-const repeated = new Set([
-  'QueueConfiguration',
-  'Event',
-  'TopicConfiguration',
-  'CloudFunctionConfiguration',
-])
-const parser = new XMLParser({ parseTagValue: false, isArray: (name) => repeated.has(name) })
-const builder = new XMLBuilder({})
-
 /** The command. @throws FatalError when only a person can mend what stands in the way, ConfigError. */
 export async function initObjectStore({
   config,
@@ -80,7 +68,7 @@ async function ensureObjectStore(input: ObjectStoreInput, report: Report): Promi
   }
   await ensureUsers(client, input, report)
   for (const bucket of buckets) {
-    if (flavour === 'minio') await ensureNotification(client, bucket, config, report)
+    if (flavour === 'minio') await ensureEvents(client, bucket, config, report)
     await recordProbe(client, bucket, config, report)
   }
   if (flavour === 'versitygw')
@@ -118,8 +106,8 @@ export function printObjectStore({
     lines.push(`mc admin policy attach store ${policyName(role)} --user ${users[role].name}`)
   }
   lines.push(
-    `# PutBucketNotification for each bucket, merged with the rules that are there:`,
-    queueArn(config.store.region),
+    `# PutBucketNotification for each bucket, a rule for each target, merged with those that are there:`,
+    ...targets.map((target) => queueArn(config.store.region, target)),
     ...createdEvents,
   )
   return `${lines.join('\n')}\n`
@@ -291,76 +279,6 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
   }
 }
 
-interface QueueRule {
-  Id?: string
-  Queue: string
-  Event: string[]
-  Filter?: unknown
-}
-interface Notification {
-  QueueConfiguration?: QueueRule[]
-}
-
-async function ensureNotification(
-  client: Client,
-  bucket: string,
-  config: Config,
-  report: Report,
-): Promise<void> {
-  const what = `notification rule of ${bucket}`
-  const query = 'notification'
-  const read = await text(
-    await client.makeRequestAsync({ method: 'GET', bucketName: bucket, query }, '', [200]),
-  )
-  const { NotificationConfiguration } = parser.parse(read) as {
-    NotificationConfiguration?: Notification | ''
-  }
-  const present: Notification =
-    typeof NotificationConfiguration === 'object' ? NotificationConfiguration : {}
-  const { QueueConfiguration: rules = [], ...others } = present
-  const arn = queueArn(config.store.region)
-  const ours = rules.filter((rule) => rule.Queue === arn)
-  const [first] = ours
-  if (first !== undefined) {
-    const events = first.Event.toSorted()
-    const part = ours
-      .map((rule) => rule.Filter)
-      .filter((filter) => filter !== undefined && filter !== '')
-    if (part.length > 0)
-      throw new FatalError(
-        `bucket ${bucket} already has a rule for ${arn} that sees a part of it only: ${JSON.stringify(part)}; wanted: the whole bucket`,
-        `remove it (mc event remove store/${bucket} ${arn}) and run init again: what it leaves out would never be scanned`,
-      )
-    if (ours.length === 1 && isDeepStrictEqual(events, createdEvents.toSorted()))
-      return report.say(what, asWanted)
-    throw new FatalError(
-      `bucket ${bucket} already has a rule for ${arn} with the events ${ours.flatMap((rule) => rule.Event).join(', ')}; wanted: ${createdEvents.join(', ')}`,
-      `remove it (mc event remove store/${bucket} ${arn}) and run init again: more events than these make the workers feed themselves`,
-    )
-  }
-  const merged = {
-    NotificationConfiguration: {
-      ...others,
-      QueueConfiguration: [...rules, { Queue: arn, Event: createdEvents }],
-    },
-  }
-  try {
-    const answer = await client.makeRequestAsync(
-      { method: 'PUT', bucketName: bucket, query },
-      builder.build(merged),
-      [200],
-    )
-    answer.resume()
-  } catch (error) {
-    throw new FatalError(
-      `set the notification rule of ${bucket} for ${arn}: ${describeError(error)}`,
-      'the store must have been started with the AMQP target FAST (MINIO_NOTIFY_AMQP_…_FAST); one bad notify entry switches all targets off',
-      { cause: error },
-    )
-  }
-  report.say(what, 'created')
-}
-
 /** Finds out what deleting on an unversioned bucket means here, and leaves it for the workers. */
 async function recordProbe(
   client: Client,
@@ -435,8 +353,4 @@ function namesOf(users: Record<Role, Identity>): Record<Role, string> {
 // Names that deployments already have.
 function policyName(role: Role): string {
   return role === 'avscan' ? 'avscan-worker' : `avscan-${role}`
-}
-
-function queueArn(region: string): string {
-  return `arn:minio:sqs:${region}:FAST:amqp`
 }

@@ -191,17 +191,29 @@ function minio({
   writeFileSync(join(certsDir, 'public.crt'), readFileSync(server.certificate))
   writeFileSync(join(certsDir, 'private.key'), readFileSync(server.key), { mode: 0o600 })
   writeFileSync(join(certsDir, 'CAs/ca.crt'), readFileSync(certs.ca))
+  const routingKey = options.routingKey ?? 'bucket_notifications'
   const target = {
     ENABLE: 'on',
     URL: amqpUrl(options),
     EXCHANGE: options.exchange ?? 's3minioscan',
     EXCHANGE_TYPE: 'topic',
-    ROUTING_KEY: options.routingKey ?? 'bucket_notifications',
     DURABLE: 'on',
     DELIVERY_MODE: '2',
     PUBLISHING_CONFIRMS: 'on',
   }
-  const notify = options.broker === undefined ? {} : target
+  const targets = {
+    FAST: { ...target, ROUTING_KEY: routingKey },
+    SPOOL: {
+      ...target,
+      ROUTING_KEY: `${routingKey}.spool`,
+      QUEUE_DIR: join(folder, 'spool'),
+      QUEUE_LIMIT: '1000000',
+    },
+  }
+  const notify = Object.entries(options.broker === undefined ? {} : targets).flatMap(
+    ([id, settings]) =>
+      Object.entries(settings).map(([key, value]) => [`MINIO_NOTIFY_AMQP_${key}_${id}`, value]),
+  )
   const address = `127.0.0.1:${port}`
   return {
     command: [onPath('minio') ?? 'minio', 'server', '--quiet', '--certs-dir', certsDir].concat(
@@ -220,9 +232,8 @@ function minio({
       MINIO_BROWSER: 'off',
       MINIO_UPDATE: 'off',
       SSL_CERT_FILE: certs.bundle,
-      ...Object.fromEntries(
-        Object.entries(notify).map(([key, value]) => [`MINIO_NOTIFY_AMQP_${key}_FAST`, value]),
-      ),
+      MINIO_API_SYNC_EVENTS: 'on',
+      ...Object.fromEntries(notify),
     },
   }
 }

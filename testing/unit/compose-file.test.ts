@@ -120,6 +120,24 @@ describe('the compose file', () => {
     expect(holders.map(([name]) => name)).to.deep.equal(['avscan-script'])
   })
 
+  it('gives the store a second target that differs from the first in its key and in being kept on disk', () => {
+    const environment = service('minio-service').environment ?? {}
+    const target = (id: string) =>
+      Object.fromEntries(
+        Object.entries(environment).flatMap(([name, value]) => {
+          const [, key] = new RegExp(`^MINIO_NOTIFY_AMQP_(.*)_${id}$`).exec(name) ?? []
+          return key === undefined ? [] : [[key, value]]
+        }),
+      )
+    const { ROUTING_KEY: key, ...fast } = target('FAST')
+    const { ROUTING_KEY: spoolKey, QUEUE_DIR: folder, QUEUE_LIMIT: _, ...spool } = target('SPOOL')
+    expect(spool).to.deep.equal(fast)
+    expect(fast).to.include({ ENABLE: 'on', DURABLE: 'on', PUBLISHING_CONFIRMS: 'on' })
+    expect(spoolKey).to.equal(`${key}.spool`)
+    const volumes = (service('minio-service').volumes ?? []).map((volume) => volume.split(':')[1])
+    expect(volumes.some((place) => String(folder).startsWith(`${place}/`))).to.equal(true)
+  })
+
   it('passes on every setting that has an environment variable', () => {
     const fixed = ['CLAMD_ENDPOINT', 'CLAMD_PORT', 'RABBITMQ_TLS', 'LOG_FILE']
     const passed = {
