@@ -1,6 +1,7 @@
 // Our object store calls against real stores, where a fake cannot know better.
 import { expect } from 'chai'
 import { createObjectStore, type ObjectStore } from '../../services/shared/object-store.ts'
+import type { ObjectVersion } from '../../services/shared/version-listing.ts'
 import { noMinio, startStore, storeFlavours, type RealStore } from '../support/real-store.ts'
 import { Client } from 'minio'
 import { Agent } from 'node:https'
@@ -78,18 +79,74 @@ for (const flavour of storeFlavours) {
       })
     }
 
-    it('goes through all pages of a listing', async () => {
+    describe('a listing of several pages', () => {
       const keys = Array.from({ length: 1234 }, (_, index) => `page/it's ${index}`)
-      let next = 0
-      const put = async () => {
-        for (let index = next++; index < keys.length; index = next++)
-          await client.putObject(bucket, keys[index] ?? '', Buffer.from('x'))
+      const putAll = async (wanted: readonly string[]) => {
+        let next = 0
+        const put = async () => {
+          for (let index = next++; index < wanted.length; index = next++)
+            await client.putObject(bucket, wanted[index] ?? '', Buffer.from('x'))
+        }
+        await Promise.all(Array.from({ length: 8 }, put))
       }
-      await Promise.all(Array.from({ length: 8 }, put))
+      const keysOf = (versions: readonly ObjectVersion[]) =>
+        versions.filter(({ deleteMarker }) => !deleteMarker).map(({ key }) => key)
+      before(() => putAll(keys))
 
-      const listed = await Array.fromAsync(store.versions(bucket, 'page/'))
+      it('is complete', async () => {
+        const listed = await Array.fromAsync(store.versions(bucket, 'page/'))
 
-      expect(listed.map((one) => one.key).toSorted()).to.deep.equal(keys.toSorted())
+        expect(keysOf(listed).toSorted()).to.deep.equal(keys.toSorted())
+      })
+
+      it('begins again behind a page, and names nothing twice', async () => {
+        const [first] = await Array.fromAsync(store.versionPages(bucket, 'page/'))
+        const rest = await Array.fromAsync(
+          store.versionPages(bucket, 'page/', first?.after),
+          ({ versions }) => versions,
+        )
+
+        const done = keysOf(first?.versions ?? []).filter((key) => key <= (first?.after ?? ''))
+        expect([...done, ...keysOf(rest.flat())].toSorted()).to.deep.equal(keys.toSorted())
+      })
+
+      // VersityGW answers the next page's request with an empty, complete listing then.
+      for (const gone of ['the last version of a page', 'the last key of a page']) {
+        it(`goes on when ${gone} is deleted before the next is asked for`, async () => {
+          const last = 'page/late'
+          await putAll([last])
+          const seen: ObjectVersion[] = []
+          let deleted = ''
+          for await (const { versions } of store.versionPages(bucket, 'page/')) {
+            seen.push(...versions)
+            if (deleted !== '') continue
+            const end = versions.at(-1)
+            deleted = end?.key ?? ''
+            for (const { key, versionId } of versions)
+              if (key === deleted && (gone.includes('key') || versionId === end?.versionId))
+                await store.remove({ bucket, key, versionId })
+          }
+
+          const expected = [...new Set([...keys, last])].toSorted()
+          expect([...new Set(keysOf(seen))].toSorted()).to.deep.equal(expected)
+          await putAll([deleted])
+        })
+      }
+
+      it('leaves nothing out for keys whose characters a listing cannot hold', async () => {
+        // In the order of a listing; the first page ends among the odd ones.
+        const odd = Array.from(
+          { length: 1100 },
+          (_, index) => `odd/${index < 900 ? 'a' : index < 1050 ? 'b\u0001' : 'bz'}${index}`,
+        )
+        await putAll(odd)
+
+        const listed = new Set(keysOf(await Array.fromAsync(store.versions(bucket, 'odd/'))))
+
+        const named = (key: string) =>
+          flavour === 'minio' ? key : key.replaceAll('\u0001', '\uFFFD')
+        expect([...listed].toSorted()).to.deep.equal(odd.map(named).toSorted())
+      })
     })
   })
 }

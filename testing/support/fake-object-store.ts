@@ -4,12 +4,8 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { ObjectChangedError, ObjectGoneError } from '../../services/shared/errors.ts'
 import type { ObjectRef } from '../../services/shared/messages.ts'
-import type {
-  ObjectFacts,
-  ObjectStore,
-  ObjectVersion,
-  Tags,
-} from '../../services/shared/object-store.ts'
+import type { ObjectFacts, ObjectStore, Tags } from '../../services/shared/object-store.ts'
+import type { ObjectVersion } from '../../services/shared/version-listing.ts'
 
 export interface StoredVersion {
   bucket: string
@@ -33,7 +29,17 @@ export interface FakeObjectStore extends ObjectStore {
   cutAfterBytes: number | undefined
   /** Deletes whatever is there, as MinIO does. */
   ignoresIfMatch: boolean
+  keysPerPage: number
 }
+
+const listed = ({ key, versionId, etag, lastModified, bytes }: StoredVersion): ObjectVersion => ({
+  key,
+  versionId,
+  etag,
+  lastModified,
+  size: bytes.length,
+  deleteMarker: false,
+})
 
 export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObjectStore {
   const versioned = options.versioned ?? true
@@ -73,6 +79,7 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
     before: () => {},
     cutAfterBytes: undefined,
     ignoresIfMatch: false,
+    keysPerPage: 1000,
     put(bucket, key, content, tags = {}) {
       const bytes = Buffer.from(content)
       if (!versioned)
@@ -112,13 +119,27 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
     async setTags(object, tags) {
       find('setTags', object).tags = { ...tags }
     },
-    async *versions(bucket, prefix): AsyncIterable<ObjectVersion> {
-      calls.push('versions')
-      store.before('versions', { bucket, key: prefix })
-      for (const { key, versionId, etag, lastModified, bytes } of all.filter(
-        (one) => one.bucket === bucket && one.key.startsWith(prefix),
-      ))
-        yield { key, versionId, etag, lastModified, size: bytes.length, deleteMarker: false }
+    async *versions(bucket, prefix) {
+      for await (const page of store.versionPages(bucket, prefix)) yield* page.versions
+    },
+    async *versionPages(bucket, prefix, after = '') {
+      const keys = () =>
+        [...new Set(all.filter((one) => one.bucket === bucket).map(({ key }) => key))]
+          .filter((key) => key.startsWith(prefix))
+          .toSorted()
+      let last = after
+      do {
+        calls.push('versions')
+        store.before('versions', { bucket, key: prefix })
+        const page = keys()
+          .filter((key) => key > last)
+          .slice(0, store.keysPerPage)
+        last = page.at(-1) ?? last
+        const versions = page.flatMap((key) =>
+          all.filter((one) => one.bucket === bucket && one.key === key).map(listed),
+        )
+        yield { versions, after: last }
+      } while (keys().some((key) => key > last))
     },
     async remove(object) {
       const found = find('remove', object)
