@@ -11,6 +11,9 @@ const bucket = 'storagebucket'
 
 if (noMinio !== undefined) console.log(`skipped: object store calls on MinIO: ${noMinio}`)
 
+const keysOf = (versions: readonly ObjectVersion[]) =>
+  versions.filter(({ deleteMarker }) => !deleteMarker).map(({ key }) => key)
+
 for (const flavour of storeFlavours) {
   describe(`the object store calls on ${flavour}`, function () {
     this.timeout(90_000)
@@ -37,6 +40,16 @@ for (const flavour of storeFlavours) {
       await client.setBucketVersioning(bucket, { Status: 'Enabled' })
     })
     after(() => server?.kill())
+
+    const putAll = async (wanted: readonly string[]) => {
+      let next = 0
+      const put = async () => {
+        for (let index = next++; index < wanted.length; index = next++)
+          await client.putObject(bucket, wanted[index] ?? '', Buffer.from('x'))
+      }
+      await Promise.all(Array.from({ length: 8 }, put))
+    }
+    const named = (key: string) => (flavour === 'minio' ? key : key.replaceAll('\u0001', '\uFFFD'))
 
     for (const key of [
       'plain.txt',
@@ -81,16 +94,6 @@ for (const flavour of storeFlavours) {
 
     describe('a listing of several pages', () => {
       const keys = Array.from({ length: 1234 }, (_, index) => `page/it's ${index}`)
-      const putAll = async (wanted: readonly string[]) => {
-        let next = 0
-        const put = async () => {
-          for (let index = next++; index < wanted.length; index = next++)
-            await client.putObject(bucket, wanted[index] ?? '', Buffer.from('x'))
-        }
-        await Promise.all(Array.from({ length: 8 }, put))
-      }
-      const keysOf = (versions: readonly ObjectVersion[]) =>
-        versions.filter(({ deleteMarker }) => !deleteMarker).map(({ key }) => key)
       before(() => putAll(keys))
 
       it('is complete', async () => {
@@ -143,8 +146,6 @@ for (const flavour of storeFlavours) {
 
         const listed = new Set(keysOf(await Array.fromAsync(store.versions(bucket, 'odd/'))))
 
-        const named = (key: string) =>
-          flavour === 'minio' ? key : key.replaceAll('\u0001', '\uFFFD')
         expect([...listed].toSorted()).to.deep.equal(odd.map(named).toSorted())
       })
     })
