@@ -130,6 +130,16 @@ export function createBrokerControl(config: Config, access: BrokerAccess) {
       }[]
       return new Map(found.map((queue) => [queue.name, queue.messages ?? 0]))
     },
+    /** Takes what is ready in a queue out of it. */
+    take: (queue: string): Promise<Buffer[]> =>
+      withChannel(async (channel) => {
+        const bodies: Buffer[] = []
+        for (;;) {
+          const message = await channel.get(queue, { noAck: true })
+          if (message === false) return bodies
+          bodies.push(message.content)
+        }
+      }),
     /** What is in avscan.dead, taken out of it. */
     takeDead: (): Promise<DeadMessage[]> =>
       withChannel(async (channel) => {

@@ -29,7 +29,7 @@ export interface PlayOptions {
 
 export async function play(row: Row, stage: Stage, options: PlayOptions): Promise<RowResult> {
   const begun = performance.now()
-  const { broker, parts, uploader, receiver, deployment, flavour, faultFile } = stage
+  const { broker, parts, uploader, receiver, deployment, flavour, faultFile, signatures } = stage
   const { expectations = {} } = row
   const { quietMs = 120_000, newIds = false, scansPerObject: mostScans } = expectations
   const check = stage.checkWith(newIds)
@@ -52,6 +52,7 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
     parts,
     traffic,
     faultFile,
+    signatures,
     recovered: async () => {
       await eventually(
         async () => {

@@ -1,4 +1,5 @@
 // A deployment to break, with all that rows and checks need around it.
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { layoutOf } from '../../services/cli/layout.ts'
 import { planConfig } from '../../services/cli/native-plan.ts'
@@ -9,6 +10,7 @@ import { parseScale, readSettings } from '../../services/cli/settings.ts'
 import type { StoreFlavour } from '../../services/cli/store-process.ts'
 import { createObjectStore } from '../../services/shared/object-store.ts'
 import { deployNative } from '../support/deployment.ts'
+import { testSignatureSet } from '../support/signature-set.ts'
 import { createUploader } from '../support/uploader.ts'
 import { secretOf, startWebhookReceiver } from '../support/webhook-receiver.ts'
 import { createBrokerControl } from './broker.ts'
@@ -27,13 +29,19 @@ const suiteSettings = {
   AV_CONFIG: join(import.meta.dirname, 'av-scan.yaml'),
 }
 
+export const firstSignatures = 100
+
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
 /** Deploys, with `settings` over those of the suite; some 20 s. */
 export async function openStage(flavour: StoreFlavour, settings: Readonly<Record<string, string>>) {
   const secret = secretOf(7)
   const receiver = await startWebhookReceiver({ secrets: [secret] })
-  const faultFile = join(findPaths({}).runDir, `fault-${process.pid}`)
+  const folder = join(findPaths({}).runDir, `test-${process.pid}-faults`)
+  const faultFile = join(folder, 'step')
+  const signatures = join(folder, 'signatures')
+  mkdirSync(folder, { recursive: true })
+  await testSignatureSet(signatures, { version: firstSignatures })
   const deployment = await deployNative({
     flavour,
     env: {
@@ -41,6 +49,7 @@ export async function openStage(flavour: StoreFlavour, settings: Readonly<Record
       PUBLISH_URL: receiver.url(),
       PUBLISH_SECRET: secret,
       AVSCAN_FAULT_FILE: faultFile,
+      SIGNATURES: `dir:${signatures}`,
       ...settings,
     },
   })
@@ -78,6 +87,7 @@ export async function openStage(flavour: StoreFlavour, settings: Readonly<Record
     broker,
     config,
     faultFile,
+    signatures,
     parts: createParts(deployment),
     checkWith: (newIds: boolean) => createCheck({ store, config, uploader, webhooks, newIds }),
     async close() {
@@ -86,6 +96,7 @@ export async function openStage(flavour: StoreFlavour, settings: Readonly<Record
       await broker.close()
       await deployment.stop()
       await receiver.close()
+      rmSync(folder, { recursive: true, force: true })
     },
   }
 }

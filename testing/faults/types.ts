@@ -44,6 +44,8 @@ export interface FaultContext {
   traffic: Traffic
   /** The file of the hook in services/shared/fault.ts. */
   faultFile: string
+  /** The engine's signatures: a folder for testSignatureSet; put back what was there. */
+  signatures: string
   /** Waits, within a bound, until no part is away and nothing is paused. */
   recovered(): Promise<void>
   /** A line of progress. */
