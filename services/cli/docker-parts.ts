@@ -18,9 +18,10 @@ const names: Record<string, string> = {
   'minio-service': 'store',
   'clamd-service': 'engine',
   notifier: 'notifier',
+  reconciler: 'reconciler',
 }
 /** Those with /readyz and /metrics. */
-const ours = new Set(['avscan-script', 'notifier'])
+const ours = new Set(['avscan-script', 'notifier', 'reconciler'])
 
 export function partName({ service, number }: Pick<Container, 'service' | 'number'>): string {
   return service === 'avscan-script' ? `avscan-${number}` : (names[service] ?? service)

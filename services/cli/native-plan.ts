@@ -131,6 +131,7 @@ export function planChildren(input: PlanInput): Plan {
     stopTimeoutMs: config.shutdown.timeoutMs + 6000,
     parallel: true,
   })
+  const proofKeys = { ...pick(secrets, 'PROOF_KEY'), ...pick(settings, 'PROOF_OLD_KEYS') }
   const workers = Array.from({ length: scale }, (_, index) =>
     service(`avscan-${index + 1}`, 'avscan/main.ts', ports.workers[index] ?? 0, {
       ...pick(
@@ -139,16 +140,23 @@ export function planChildren(input: PlanInput): Plan {
         'AVSCAN_STORE_PASSWORD',
         'AVSCAN_BROKER_USER',
         'AVSCAN_BROKER_PASSWORD',
-        'PROOF_KEY',
       ),
-      ...(settings['PROOF_OLD_KEYS'] === undefined
-        ? {}
-        : { PROOF_OLD_KEYS: settings['PROOF_OLD_KEYS'] }),
+      ...proofKeys,
     }),
   )
   const notifier = service('notifier', 'notifier/main.ts', ports.notifier, {
     ...pick(secrets, 'NOTIFIER_BROKER_USER', 'NOTIFIER_BROKER_PASSWORD'),
     ...pick(settings, 'PUBLISH_SECRET'),
+  })
+  const reconciler = service('reconciler', 'reconciler/main.ts', ports.reconciler, {
+    ...pick(
+      secrets,
+      'RECONCILER_STORE_USER',
+      'RECONCILER_STORE_PASSWORD',
+      'RECONCILER_BROKER_USER',
+      'RECONCILER_BROKER_PASSWORD',
+    ),
+    ...proofKeys,
   })
   const store = storeChild({
     flavour: input.flavour,
@@ -169,7 +177,7 @@ export function planChildren(input: PlanInput): Plan {
       ...engineChildren(input, config),
     ],
     store: [store],
-    services: [...workers, notifier],
+    services: [...workers, notifier, reconciler],
   }
 }
 

@@ -19,11 +19,10 @@ import {
 } from './native-plan.ts'
 import { readNativeAccess, nativeParts } from './native-access.ts'
 import type { Paths } from './paths.ts'
-import { choosePorts, readPorts } from './ports.ts'
-import { listPorts } from './ports.ts'
+import { choosePorts, listPorts, readPorts, type Ports } from './ports.ts'
 import { fetchText } from './readiness.ts'
-import { lastWords, runCommand } from './run-command.ts'
-import type { Runtime } from './runtime.ts'
+import { lastWords, runAttached, runCommand } from './run-command.ts'
+import { insideScript, notRunning, type Runtime } from './runtime.ts'
 import { say, step } from './say.ts'
 import { ensureSecrets } from './secrets.ts'
 import {
@@ -73,7 +72,7 @@ export function createNativeRuntime(paths: Paths): Runtime {
       const names = (readSpec(runDir)?.children ?? []).map(({ name }) => name)
       const found = new Map<string, string | undefined>()
       for (const name of names) {
-        const port = name === 'notifier' ? ports?.notifier : ports?.workers[workerIndex(name)]
+        const port = ports === undefined ? undefined : healthPort(ports, name)
         if (port === undefined) continue
         const answer = await fetchText(`http://127.0.0.1:${port}/metrics`)
         found.set(name, answer?.ok === true ? answer.text : undefined)
@@ -82,6 +81,12 @@ export function createNativeRuntime(paths: Paths): Runtime {
     },
     endpoints: () => Promise.resolve(access().endpoints),
     logs: (options) => showLogs(layout.logs, options),
+    inside: async (part, args) => {
+      const child = readSpec(runDir)?.children.find(({ name }) => name === part)
+      if (child === undefined || liveState(runDir) === undefined) throw notRunning(part)
+      const command = [process.execPath, join(paths.root, insideScript), ...args]
+      return runAttached(command, { env: child.env, cwd: child.cwd })
+    },
     demo: () => {
       const there = access()
       return runDemo(there, { ...there.demo, host: '127.0.0.1' })
@@ -89,9 +94,11 @@ export function createNativeRuntime(paths: Paths): Runtime {
   }
 }
 
-function workerIndex(name: string): number {
+/** The port of a part's /metrics; undefined for the parts that are not ours. */
+function healthPort(ports: Ports, name: string): number | undefined {
+  if (name === 'notifier' || name === 'reconciler') return ports[name]
   const number = /^avscan-(\d+)$/.exec(name)?.[1]
-  return number === undefined ? -1 : Number(number) - 1
+  return number === undefined ? undefined : ports.workers[Number(number) - 1]
 }
 
 export function notDeployed(): FatalError {
@@ -184,7 +191,7 @@ async function bringUp(input: PlanInput): Promise<void> {
   await step('object store', () => apply([...plan.first, ...plan.store]))
   await step('buckets, users and the event rule', () => runInit(input, 'object-store'))
   const count = input.scale === 1 ? 'one worker' : `${input.scale} workers`
-  await step(`${count} and the notifier`, () =>
+  await step(`${count}, the notifier and the reconciler`, () =>
     apply([...plan.first, ...plan.store, ...plan.services]),
   )
 }

@@ -13,6 +13,7 @@ export interface Ports {
   erlang: number
   epmd: number
   notifier: number
+  reconciler: number
   demo: number
   /** One per worker; grows with SCALE. */
   workers: number[]
@@ -26,6 +27,7 @@ const preferred: Omit<Ports, 'workers'> = {
   erlang: 25671,
   epmd: 14369,
   notifier: 8070,
+  reconciler: 8071,
   demo: 8099,
 }
 const firstWorker = 8080

@@ -46,6 +46,38 @@ export function runCommand(command: readonly string[], options: RunOptions = {})
   })
 }
 
+// A terminal sends SIGINT to the command as well.
+function waitForIt(): void {}
+
+/**
+ * The same with this process's own terminal; resolves with the exit code. Signals are the program's business, so that it may
+ * end in its own way.
+ */
+export function runAttached(
+  command: readonly string[],
+  { env = process.env, cwd }: Pick<RunOptions, 'env' | 'cwd'> = {},
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const [file = '', ...args] = command
+    const child = spawn(file, args, { cwd, env, stdio: 'inherit' })
+    const pass = (signal: NodeJS.Signals) => void child.kill(signal)
+    const done = () => {
+      process.off('SIGINT', waitForIt)
+      process.off('SIGTERM', pass)
+    }
+    process.on('SIGINT', waitForIt)
+    process.on('SIGTERM', pass)
+    child.once('error', (error) => {
+      done()
+      reject(error)
+    })
+    child.once('exit', (code) => {
+      done()
+      resolve(code ?? 1)
+    })
+  })
+}
+
 /** The last lines of what a failed program said, for an error message. */
 export function lastWords({ stdout, stderr }: Outcome, lines = 6): string {
   return `${stdout}\n${stderr}`

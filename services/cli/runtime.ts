@@ -27,7 +27,7 @@ export interface Access {
 }
 
 export interface Part {
-  /** `avscan-1`, `notifier`, `broker`, `store`, `engine` */
+  /** `avscan-1`, `notifier`, `reconciler`, `broker`, `store`, `engine` */
   name: string
   state: 'running' | 'starting' | 'stopped' | 'failed'
   version?: string
@@ -45,7 +45,7 @@ export interface Runtime {
   /** Is there a deployment of this runtime (running or stopped)? */
   exists(): Promise<boolean>
   parts(): Promise<Part[]>
-  /** The /metrics text of every worker and the notifier, by part; undefined where one does not answer. */
+  /** The /metrics text of every worker, the notifier and the reconciler, by part; undefined where one does not answer. */
   metrics(): Promise<Map<string, string | undefined>>
   /** Endpoints of the verdicts and whether they are on: from the configuration. */
   endpoints(): Promise<{ name: string; url: string }[]>
@@ -55,8 +55,23 @@ export interface Runtime {
   clean(): Promise<void>
   /** Text lines of all parts, or of those named; with `follow` until interrupted. */
   logs(options: { follow: boolean; lines: number; parts: readonly string[] }): Promise<void>
+  /**
+   * Runs `node services/reconciler/command.ts <args>` as that part would: with its environment, where it reaches broker and store.
+   * What it prints is passed through; returns its exit code. @throws FatalError when the part does not run
+   */
+  inside(part: InsidePart, args: readonly string[]): Promise<number>
   /** Runs the demo where the webhooks can reach it; returns the exit code. */
   demo(): Promise<number>
+}
+
+/** Parts that commands for people run in; broker and store may be out of this machine's reach. */
+export type InsidePart = 'reconciler'
+
+/** From the root of the checkout, or of the image. */
+export const insideScript = 'services/reconciler/command.ts'
+
+export function notRunning(part: InsidePart): FatalError {
+  return new FatalError(`the ${part} is not running`, 'make start; make status shows every part')
 }
 
 export type RuntimeName = Runtime['name']

@@ -48,6 +48,9 @@ export function collectSettings(
   )
   const names = [...known, ...deployNames].filter((name) => !ours.has(name))
   const settings: Settings = {}
+  // A hook of the fault suite (shared/fault.ts), no setting: only from the caller's shell, and never into containers.
+  const faults = env['AVSCAN_FAULT_FILE'] ?? ''
+  if (faults !== '') settings['AVSCAN_FAULT_FILE'] = faults
   for (const name of names) {
     // The receiver behind PUBLISH_URL is not ours, so its secret may come from outside; all others are the file's.
     const isFixed = secretNames.includes(name) && name !== 'PUBLISH_SECRET'

@@ -89,7 +89,15 @@ if (trouble !== undefined && !required) {
       this.timeout(60_000)
       const status = await runCli(['status'], env)
 
-      for (const part of ['broker', 'store', 'engine', 'avscan-1', 'avscan-2', 'notifier'])
+      for (const part of [
+        'broker',
+        'store',
+        'engine',
+        'avscan-1',
+        'avscan-2',
+        'notifier',
+        'reconciler',
+      ])
         expect(status).to.match(new RegExp(`${part}\\s+running`))
       expect(status).to.contain('EICAR-only TEST SET')
     })
@@ -128,6 +136,7 @@ if (trouble !== undefined && !required) {
         'clamd-service',
         'avscan-script',
         'notifier',
+        'reconciler',
       ])
         for (const name of containers(service)) {
           expect(inspect(name, '{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}'), name).to.equal(

@@ -55,6 +55,7 @@ describe('the compose file', () => {
       'clamd-service',
       'avscan-script',
       'notifier',
+      'reconciler',
     ])
   })
 
@@ -99,6 +100,15 @@ describe('the compose file', () => {
     expect(service('clamd-service').ports).to.equal(undefined)
   })
 
+  it('lets nobody but the workers near an engine', () => {
+    const socket = (one: Service) =>
+      (one.volumes ?? []).some((volume) => volume.startsWith('engine-socket:'))
+    for (const name of ['notifier', 'reconciler', 'demo']) {
+      expect(networksOf(service(name)), name).to.deep.equal(['backbone'])
+      expect(socket(service(name)), name).to.equal(false)
+    }
+  })
+
   it('lets the network of a REST engine have no way out', () => {
     expect(file.networks['engine']).to.deep.equal({ internal: true })
   })
@@ -115,9 +125,9 @@ describe('the compose file', () => {
     expect(holders.map(([name]) => name)).to.deep.equal(['openssl-init'])
   })
 
-  it('hands PROOF_KEY to the workers alone', () => {
+  it('hands PROOF_KEY to the workers and the reconciler alone', () => {
     const holders = services.filter(([, { environment = {} }]) => 'PROOF_KEY' in environment)
-    expect(holders.map(([name]) => name)).to.deep.equal(['avscan-script'])
+    expect(holders.map(([name]) => name)).to.have.members(['avscan-script', 'reconciler'])
   })
 
   it('gives the store a second target that differs from the first in its key and in being kept on disk', () => {

@@ -8,6 +8,7 @@ describe('the parts of a Compose deployment', () => {
     expect(partName({ service: 'mq-service', number: 1 })).to.equal('broker')
     expect(partName({ service: 'minio-service', number: 1 })).to.equal('store')
     expect(partName({ service: 'clamd-service', number: 1 })).to.equal('engine')
+    expect(partName({ service: 'reconciler', number: 1 })).to.equal('reconciler')
   })
 
   it('are found by those names or by the service', () => {

@@ -35,6 +35,13 @@ describe('settings of a deployment', () => {
     )
   })
 
+  it('takes the hook of the fault suite from the shell alone', () => {
+    const hook = { AVSCAN_FAULT_FILE: '/tmp/step' }
+
+    expect(collectSettings(hook, {})).to.deep.equal(hook)
+    expect(collectSettings({}, hook)).to.deep.equal({})
+  })
+
   it('refuses a SCALE that is no number of workers', () => {
     expect(parseScale(undefined)).to.equal(1)
     expect(parseScale('3')).to.equal(3)
