@@ -1,11 +1,10 @@
 // Runs `docker compose` for one deployment: its project, files and variables, and what it remembers of them in
 // RUN_DIR/docker/deployment.json so that stop, start and status need not be told again.
-import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { shortName } from './layout.ts'
 import type { Paths } from './paths.ts'
-import { runCommand, type Outcome, type RunOptions } from './run-command.ts'
+import { runAttached, runCommand, type Outcome, type RunOptions } from './run-command.ts'
 import type { Settings } from './settings.ts'
 
 export interface Deployment {
@@ -77,14 +76,8 @@ export function compose(
 
 /** The same with this process's own terminal; resolves with the exit code. */
 export function composeAttached(options: ComposeOptions, args: readonly string[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('docker', [...composeArguments(options), ...args], {
-      stdio: 'inherit',
-      env: composeEnvironment(options),
-    })
-    child.once('error', reject)
-    child.once('exit', (code) => resolve(code ?? 1))
-  })
+  const command = ['docker', ...composeArguments(options), ...args]
+  return runAttached(command, { env: composeEnvironment(options) })
 }
 
 /** Hands every line of standard output to `onLine` until the command ends. */

@@ -29,7 +29,8 @@ import {
   saveCa,
 } from './docker-steps.ts'
 import type { Paths } from './paths.ts'
-import type { Access, Runtime } from './runtime.ts'
+import { runAttached } from './run-command.ts'
+import { insideScript, notRunning, type Access, type Runtime } from './runtime.ts'
 import { say, step } from './say.ts'
 import { ensureSecrets, readSecrets, type Secrets } from './secrets.ts'
 import type { Settings } from './settings.ts'
@@ -132,6 +133,13 @@ export function createDockerRuntime(paths: Paths): Runtime {
           `docker compose logs ended with ${code}`,
           'make status names the parts there are',
         )
+    },
+    inside: async (part, args) => {
+      const found = (await listContainers(project)).find(({ service }) => service === part)
+      if (found?.state !== 'running') throw notRunning(part)
+      // Without a terminal `docker exec` passes no signal on: the command then goes on to its end.
+      const terminal = process.stdin.isTTY && process.stdout.isTTY ? ['-it'] : []
+      return runAttached(['docker', 'exec', ...terminal, found.id, 'node', insideScript, ...args])
     },
     demo: () => {
       const { options } = deployed()
