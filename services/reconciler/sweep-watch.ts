@@ -1,0 +1,96 @@
+// What a sweep looks like from outside: the facts of the reconciler's /readyz, and the bulk queue at the broker.
+import { connect, type Channel, type ChannelModel } from 'amqplib'
+import { amqpOptions } from '../shared/broker.ts'
+import type { Config } from '../shared/config-schema.ts'
+import { bulkQueue } from '../shared/topology.ts'
+
+/** The one that runs, or the last one. */
+export interface SweepFacts {
+  id: string
+  running: boolean
+  /** Objects that were looked at. */
+  seen: number
+  /** Jobs in the bulk lane. */
+  queued: number
+  /** Objects per second. */
+  rate?: number | undefined
+  /** Objects there are, where somebody counted them. */
+  total?: number | undefined
+}
+
+export interface Watch {
+  where: string
+  /** Undefined when the reconciler does not answer. */
+  facts(): Promise<{ sweep: SweepFacts | undefined } | undefined>
+  /** Jobs that wait in the bulk lane; undefined when the broker does not answer. */
+  depth(): Promise<number | undefined>
+  close(): Promise<void>
+}
+
+const timeoutMs = 5000
+
+export function createWatch(config: Config): Watch {
+  const { host, port } = config.http
+  // Listening on all addresses is no address.
+  const name = ['0.0.0.0', '::', ''].includes(host) ? '127.0.0.1' : host
+  const where = `http://${name.includes(':') ? `[${name}]` : name}:${port}/readyz`
+  let model: ChannelModel | undefined
+  let channel: Channel | undefined
+
+  const open = async (): Promise<Channel> => {
+    if (channel !== undefined) return channel
+    const { url, socket } = amqpOptions(config)
+    const opened = await connect(url, socket)
+    model = opened
+    opened.on('error', () => {})
+    opened.on('close', () => (channel = undefined))
+    const ready = await opened.createChannel()
+    ready.on('error', () => {})
+    channel = ready
+    return ready
+  }
+
+  return {
+    where,
+    async facts() {
+      try {
+        // 503 says that something is wrong; the facts are there all the same.
+        const answer = await fetch(where, { signal: AbortSignal.timeout(timeoutMs) })
+        return { sweep: sweepOf(await answer.json()) }
+      } catch {
+        return undefined
+      }
+    },
+    async depth() {
+      try {
+        return (await (await open()).checkQueue(bulkQueue(config))).messageCount
+      } catch {
+        return undefined
+      }
+    },
+    async close() {
+      await model?.close().catch(() => {})
+    },
+  }
+}
+
+function sweepOf(answer: unknown): SweepFacts | undefined {
+  const { sweep } = answer as { sweep?: Partial<SweepFacts> | null }
+  if (typeof sweep?.id !== 'string') return undefined
+  const { id, running, seen = 0, queued = 0, rate, total } = sweep
+  return { id, running: running === true, seen, queued, rate, total }
+}
+
+/** Change per second over the last readings. @returns a function that takes a reading */
+export function createRate(now = () => performance.now()): (value: number) => number {
+  const readings: { at: number; value: number }[] = []
+  return (value) => {
+    const at = now()
+    readings.push({ at, value })
+    if (readings.length > 20) readings.shift()
+    const [first] = readings
+    return first === undefined || at === first.at
+      ? 0
+      : ((value - first.value) * 1000) / (at - first.at)
+  }
+}
