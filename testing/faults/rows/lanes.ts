@@ -1,0 +1,146 @@
+// Live, spool and bulk work beside each other: nothing is scanned twice behind a backlog, and bulk work does not slow live work down.
+import { randomUUID } from 'node:crypto'
+import { bulkQueue, names } from '../../../services/shared/topology.ts'
+import { eventually } from '../../support/eventually.ts'
+import type { FaultContext, Row } from '../types.ts'
+
+const uploadsAtATime = 16
+
+/** Small clean objects below `prefix`, as fast as the store takes them; their keys. */
+async function uploadMany(context: FaultContext, prefix: string, count: number): Promise<string[]> {
+  const keys = Array.from({ length: count }, (_, index) => `${prefix}${index}.txt`)
+  let next = 0
+  const work = async () => {
+    for (let key = keys[next++]; key !== undefined; key = keys[next++])
+      await context.uploader.put(key, Buffer.from(`${key}\n`.repeat(20)))
+  }
+  await Promise.all(Array.from({ length: uploadsAtATime }, work))
+  return keys
+}
+
+/** Scans of objects below `prefix` since the last call. */
+function countScans({ parts }: FaultContext, prefix: string): number {
+  let scans = 0
+  for (const worker of parts.workers())
+    for (const line of parts.newLines(worker, 'lanes'))
+      if (line.includes('"object scanned"') && line.includes(prefix)) scans++
+  return scans
+}
+
+async function awaitVerdicts({ receiver }: FaultContext, keys: readonly string[]): Promise<void> {
+  const open = new Set(keys)
+  let seen = 0
+  await eventually(
+    () => {
+      for (; seen < receiver.requests.length; seen++) {
+        const { body } = receiver.requests[seen] as (typeof receiver.requests)[number]
+        if (body.type === 'object.scan.clean') open.delete(body.data.s3ObjectDetails.objectKey)
+      }
+      if (open.size > 0) throw new Error(`${open.size} of ${keys.length} have no verdict`)
+    },
+    { timeoutMs: 600_000, everyMs: 500 },
+  )
+}
+
+const mostScansPerObject = 1.01
+
+/** The whole spool lane and a sweep come while everything still waits in the live queue. */
+const backlog = (count: number): Row => ({
+  name: `backlog-${count}`,
+  title: `a backlog of ${count.toLocaleString('en')} objects, with spool lane and sweep beside it`,
+  objects: 0,
+  async inject(context) {
+    const { parts, broker } = context
+    const prefix = `backlog/${randomUUID()}/`
+    countScans(context, prefix)
+    parts.signalAll(parts.workers(), 'SIGSTOP')
+    let keys: string[]
+    try {
+      keys = await uploadMany(context, prefix, count)
+    } finally {
+      parts.signalAll(parts.workers(), 'SIGCONT')
+    }
+    const request = {
+      type: 'sweep.requested',
+      timestamp: new Date().toISOString(),
+      data: { id: randomUUID(), reason: 'backlog row' },
+    }
+    await broker.publish(names.jobs, names.reconcile, [request])
+    await awaitVerdicts(context, keys)
+    const perObject = countScans(context, prefix) / count
+    context.say(`${perObject.toFixed(4)} scans per object`)
+    if (perObject > mostScansPerObject)
+      throw new Error(`${perObject.toFixed(4)} scans per object, at most ${mostScansPerObject}`)
+  },
+})
+
+const latencyRounds = 3
+const latencyUploads = 60
+const bulkJobs = 6000
+const mostSlowdown = 1.5
+
+function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+}
+
+/** Milliseconds from the answer to the upload to the webhook, of uploads at a steady, moderate rate. */
+async function latencies(context: FaultContext, prefix: string): Promise<number[]> {
+  const found: number[] = []
+  for (let index = 0; index < latencyUploads; index++) {
+    const key = `${prefix}${index}.txt`
+    const from = context.receiver.requests.length
+    await context.uploader.put(key, Buffer.from(`${key}\n`.repeat(20)))
+    const answered = performance.now()
+    await eventually(
+      () =>
+        context.receiver.requests
+          .slice(from)
+          .some(({ body }) => body.data.s3ObjectDetails.objectKey === key),
+      { timeoutMs: 60_000, everyMs: 1 },
+    )
+    found.push(performance.now() - answered)
+  }
+  return found
+}
+
+const sweepBesideLive: Row = {
+  name: 'bulk-beside-live',
+  title: `p95 of live uploads beside a full bulk lane`,
+  objects: 0,
+  async inject(context) {
+    const { broker, uploader } = context
+    const prefix = `beside/${randomUUID()}/`
+    const old = await uploadMany(context, `${prefix}old/`, 500)
+    await awaitVerdicts(context, old)
+    const quiet: number[] = []
+    const busy: number[] = []
+    const queue = bulkQueue(broker.config)
+    for (let round = 0; round < latencyRounds; round++) {
+      quiet.push(...(await latencies(context, `${prefix}quiet-${round}/`)))
+      // Each is a scan: by hand nobody asks for a proof.
+      const jobs = Array.from({ length: bulkJobs }, (_, index) => ({
+        objects: [{ bucket: uploader.bucket, key: old[index % old.length] }],
+        trigger: { kind: 'manual', id: randomUUID() },
+      }))
+      await broker.publish(names.jobs, queue, jobs)
+      busy.push(...(await latencies(context, `${prefix}busy-${round}/`)))
+      const left = await broker.purge(queue)
+      context.say(
+        `round ${round + 1}: ${bulkJobs - left} bulk jobs beside ${latencyUploads} uploads`,
+      )
+      if (left === 0) throw new Error('the bulk lane ran empty: nothing was measured')
+      if (left === bulkJobs) throw new Error('the bulk lane did not move')
+    }
+    const [p95Quiet, p95Busy] = [percentile(quiet, 0.95), percentile(busy, 0.95)]
+    const slowdown = p95Busy / p95Quiet
+    context.say(
+      `PUT answered → webhook, p50/p95: ${percentile(quiet, 0.5).toFixed(1)}/${p95Quiet.toFixed(1)} ms alone, ` +
+        `${percentile(busy, 0.5).toFixed(1)}/${p95Busy.toFixed(1)} ms beside bulk work: ${slowdown.toFixed(2)}×`,
+    )
+    if (slowdown > mostSlowdown)
+      throw new Error(`the p95 is ${slowdown.toFixed(2)} times that without bulk work`)
+  },
+}
+
+export const lanes: readonly Row[] = [backlog(20_000), sweepBesideLive]
