@@ -17,6 +17,7 @@ import {
 } from './broker-plan.ts'
 import type { InitContext } from './context.ts'
 import { brokerIdentities, readIdentities, type Identity } from './identities.ts'
+import { releaseFormerQueues } from './former-queues.ts'
 import { openManagement, type Management } from './management.ts'
 import { asWanted, type Report } from './report.ts'
 import { initTimeoutMs, waitFor } from './wait.ts'
@@ -43,7 +44,7 @@ export async function initBroker(context: InitContext): Promise<void> {
     const rights = brokerRights(config)
     for (const key of brokerUsers)
       await ensureUser(api, vhost, identities[key], rights[key], report)
-    await nameForgottenQueues(api, vhost, wanted, report)
+    await releaseFormerQueues(api, config, wanted, report)
   } finally {
     await api.close()
   }
@@ -171,18 +172,4 @@ export function passwordFits(found: FoundUser, password: string): boolean {
   const bytes = Buffer.from(found.password_hash, 'base64')
   const digest = createHash(`sha${kind}`).update(bytes.subarray(0, 4)).update(password).digest()
   return digest.equals(bytes.subarray(4))
-}
-
-/** A queue of an endpoint that is no longer configured goes on filling: say so, a person deletes it. */
-async function nameForgottenQueues(
-  api: Management,
-  vhost: string,
-  { queues }: Topology,
-  report: Report,
-): Promise<void> {
-  const found = ((await api.get(`/queues/${enc(vhost)}?columns=name`)) ?? []) as { name: string }[]
-  const wanted = new Set(queues.map((queue) => queue.name))
-  for (const { name } of found)
-    if (name.startsWith('avscan.notify') && !wanted.has(name))
-      report.warn(`queue ${name} belongs to no endpoint any more and fills: delete it`)
 }

@@ -11,6 +11,7 @@ export interface Management {
   get(path: string): Promise<unknown>
   put(path: string, body: unknown): Promise<void>
   post(path: string, body: unknown): Promise<void>
+  delete(path: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -29,7 +30,7 @@ export function openManagement(config: Config, admin: Identity): Management {
   const authorization = `Basic ${Buffer.from(`${admin.name}:${admin.password}`).toString('base64')}`
 
   async function call(
-    method: 'GET' | 'PUT' | 'POST',
+    method: 'GET' | 'PUT' | 'POST' | 'DELETE',
     path: string,
     body?: unknown,
   ): Promise<unknown> {
@@ -73,6 +74,7 @@ export function openManagement(config: Config, admin: Identity): Management {
     get: (path) => call('GET', path),
     put: async (path, body) => void (await call('PUT', path, body)),
     post: async (path, body) => void (await call('POST', path, body)),
+    delete: async (path) => void (await call('DELETE', path)),
     close: () => agent.close(),
   }
 }

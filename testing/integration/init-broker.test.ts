@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { createAuthority, issueServer } from '../../services/init/x509.ts'
 import { brokerUsers, type BrokerUser } from '../../services/init/broker-plan.ts'
 import { passwordFits } from '../../services/init/broker.ts'
+import { eventually } from '../support/eventually.ts'
 import { runInit } from '../support/run-init.ts'
 import { noTlsRabbitmq, startTlsRabbitmq, type TlsRabbitmq } from '../support/tls-rabbitmq.ts'
 import { freePorts, testFolder } from '../support/test-process.ts'
@@ -253,6 +254,32 @@ describe('init broker', function () {
     expect(run.lines.join('\n')).to.include(
       'queue avscan.notify.old belongs to no endpoint any more',
     )
+  })
+
+  it('takes a hold queue of another delay off the events, and lets it run empty', async () => {
+    await runInit(['broker'], { ...env, RECONCILE_AFTER_MS: '2000' })
+    const event = publish('s3minioscan', 'bucket_notifications.spool')
+    expect(await tryAs('store', event)).to.equal('allowed')
+    const former = 's3minioqueue.spool.hold.2s'
+
+    const changed = await runInit(['broker'], { ...env, RECONCILE_AFTER_MS: '1000' })
+    const again = await runInit(['broker'], { ...env, RECONCILE_AFTER_MS: '1000' })
+
+    expect(changed.code, changed.stdout).to.equal(0)
+    expect(changed.lines).to.include(
+      `binding s3minioscan → ${former}, of another reconcile.afterMs: taken away`,
+    )
+    expect(again.lines.at(-1), again.stdout).to.equal('broker: nothing to do')
+    expect(await broker.api('GET', `/bindings/${vhost}/e/s3minioscan/q/${former}`)).to.eql([])
+    expect(await tryAs('store', event)).to.equal('allowed')
+    // One that the former queue held, and one that came to the queue of now alone.
+    const spooled = async () => {
+      const { messages } = (await broker.api('GET', `/queues/${vhost}/s3minioqueue.spool`)) as {
+        messages?: number
+      }
+      if (messages !== 2) throw new Error(`${messages} messages instead of 2`)
+    }
+    await eventually(spooled, { timeoutMs: 30_000, everyMs: 100 })
   })
 
   describe('rights', () => {
