@@ -33,6 +33,7 @@ function engineFor(clamd: RealClamd, options: Partial<ClamdOptions> = {}): Engin
       timeoutMs: 20_000,
       stallMs: 10_000,
       signatureSet: 'test',
+      breaker: { failures: 5, openMs: 500, successes: 3 },
       ...options,
     },
     silentLog,
@@ -245,16 +246,19 @@ describe('clamav-rest, real', function () {
     engineContract(async () => {
       const clamd = await startClamd(smallLimits)
       const rest = await startClamavRest(clamd)
-      const engine = createClamavRest({
-        host: '127.0.0.1',
-        port: rest.port,
-        ca: rest.ca,
-        connections: contractLimits.connections,
-        maxBytes: contractLimits.maxObjectBytes,
-        timeoutMs: 20_000,
-        stallMs: 10_000,
-        signatureSet: 'test',
-      })
+      const engine = createClamavRest(
+        {
+          host: '127.0.0.1',
+          port: rest.port,
+          ca: rest.ca,
+          connections: contractLimits.connections,
+          maxBytes: contractLimits.maxObjectBytes,
+          timeoutMs: 20_000,
+          stallMs: 10_000,
+          signatureSet: 'test',
+        },
+        silentLog,
+      )
       return {
         engine,
         freeze: () => clamd.process.kill('SIGSTOP'),

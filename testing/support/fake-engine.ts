@@ -24,6 +24,8 @@ export function fakeEngine(name = 'fake', info: Partial<EngineInfo> = {}): FakeE
   let most = 0
   const engine: FakeEngine = {
     name,
+    addresses: [],
+    outage: undefined,
     scanned: [],
     aborted: [],
     get mostAtATime() {

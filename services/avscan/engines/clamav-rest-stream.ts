@@ -109,7 +109,7 @@ export class ClamavRestStream {
   }
 
   #incomplete(detail: string): Error {
-    const error = new ClamavRestError(`the object is not what was announced: ${detail}`)
+    const error = new Error(`the object is not what was announced: ${detail}`)
     this.abort(error)
     return error
   }

@@ -5,17 +5,24 @@ import {
   describeError,
   EngineUnavailableError,
   errorCode,
+  OutageError,
   RetryLaterError,
   toError,
 } from '../../shared/errors.ts'
+import type { Log } from '../../shared/log.ts'
 import { tlsProblem, trustedCas } from '../../shared/trust.ts'
-import { versionInAnswer } from './clamav-rest-replies.ts'
+import { Breaker, defaultBreaker, type BreakerOptions, type Trial } from './breaker.ts'
+import { ClamavRestError, versionInAnswer } from './clamav-rest-replies.ts'
 import { ClamavRestStream, readText } from './clamav-rest-stream.ts'
 import { engineInfoOf } from './clamd-replies.ts'
+import { EngineWatch, noEvents, outageOf, stateOf, type Watched } from './engine-watch.ts'
 import {
   runCanary,
   tooLarge,
+  WrongAnswersError,
+  type AddressState,
   type Engine,
+  type EngineEvents,
   type EngineInfo,
   type Finding,
   type ScanStream,
@@ -23,11 +30,13 @@ import {
 import { Places } from './places.ts'
 
 export interface ClamavRestOptions {
+  name?: string
   host: string
   port: number
   /** PEM file with the CA of our own; empty: the public ones */
   ca: string
   connections: number
+  breaker?: BreakerOptions
   maxBytes: number
   timeoutMs: number
   stallMs: number
@@ -35,6 +44,7 @@ export interface ClamavRestOptions {
   connectMs?: number
   lookMs?: number
   canaryMs?: number
+  keepAliveMs?: number
 }
 
 /** Errors of a connection that never came to be: nothing was sent over it. */
@@ -53,14 +63,17 @@ interface Trusted {
   version: string
 }
 
-export function createClamavRest(options: ClamavRestOptions): Engine {
-  return new ClamavRest(options)
+export function createClamavRest(options: ClamavRestOptions, log: Log, events = noEvents): Engine {
+  return new ClamavRest(options, log, events)
 }
 
 class ClamavRest implements Engine {
-  readonly name = 'clamav-rest'
+  readonly name: string
   info: EngineInfo | undefined
-  readonly #options: ClamavRestOptions & { lookMs: number; canaryMs: number }
+  readonly #options: ClamavRestOptions & { lookMs: number; canaryMs: number; keepAliveMs: number }
+  /** One for whatever the host resolves to: a pool of connections shows us no more. */
+  readonly #address: Watched
+  readonly #watch: EngineWatch
   readonly #label: string
   readonly #client: Pool
   readonly #places = new Places()
@@ -71,10 +84,19 @@ class ClamavRest implements Engine {
   #canaryAt = -Infinity
   #trusting: Promise<Trusted> | undefined
 
-  constructor(options: ClamavRestOptions) {
-    this.#options = { lookMs: 1_000, canaryMs: 10_000, ...options }
+  constructor(options: ClamavRestOptions, log: Log, events: EngineEvents) {
+    this.name = options.name ?? 'clamav-rest'
+    const keepAliveMs = Math.min(10_000, options.stallMs)
+    this.#options = { lookMs: 1_000, canaryMs: 10_000, keepAliveMs, ...options }
+    this.#watch = new EngineWatch(this.name, log, events)
     this.#label = `clamav-rest at ${options.host}:${options.port}`
     const host = options.host.includes(':') ? `[${options.host}]` : options.host
+    this.#address = {
+      label: `${host}:${options.port}`,
+      breaker: new Breaker(options.breaker ?? defaultBreaker),
+      canary: undefined,
+      info: undefined,
+    }
     const ca = trustedCas(options.ca)
     this.#client = new Pool(`https://${host}:${options.port}`, {
       // Over HTTP/2, which undici takes where it is offered, an upload that is given up sends Node into an endless
@@ -89,32 +111,88 @@ class ClamavRest implements Engine {
     })
   }
 
+  get addresses(): AddressState[] {
+    return [stateOf(this.#address)]
+  }
+
+  get outage(): Error | undefined {
+    return outageOf(this.name, [this.#address])
+  }
+
   async open(size: number, signal: AbortSignal): Promise<ScanStream> {
     if (size > this.#options.maxBytes) return tooLarge(this, size, this.#options.maxBytes)
     const either = AbortSignal.any([signal, this.#closing.signal])
-    while (this.#busy >= this.#options.connections) await this.#places.wait(either)
+    const { breaker } = this.#address
+    while (this.#busy >= this.#options.connections || !breaker.free) {
+      if (!breaker.free && !breaker.usable) throw this.#down()
+      await this.#places.wait(either)
+    }
     this.#busy++
+    const trial = breaker.begin()
     try {
-      const { version, info } = await this.#trusted()
+      const trusted = await this.#trusted()
       either.throwIfAborted()
-      return this.#guard(size, version, info, either)
+      return this.#guard(size, trusted, trial, either)
     } catch (error) {
+      if (either.aborted) trial.dropped()
+      else this.#failed(trial, toError(error))
       this.#giveBack()
+      if (!either.aborted) this.#down(toError(error))
       throw error
     }
   }
 
   async probe(signal: AbortSignal): Promise<EngineInfo> {
     signal.throwIfAborted()
+    const { breaker } = this.#address
+    if (!breaker.free) throw this.#down()
+    const begunAt = performance.now()
+    const trial = breaker.begin()
     this.#canaryAt = -Infinity
-    const { info } = await this.#trusted()
-    signal.throwIfAborted()
-    return info
+    try {
+      const { info } = await this.#trusted()
+      trial.succeeded()
+      this.#watch.up(begunAt)
+      signal.throwIfAborted()
+      return info
+    } catch (error) {
+      if (!signal.aborted && !this.#closing.signal.aborted) {
+        this.#failed(trial, toError(error))
+        this.#down(toError(error))
+      } else trial.dropped()
+      throw error
+    } finally {
+      this.#places.freed()
+    }
   }
 
   async close(): Promise<void> {
     this.#closing.abort(new Error('the engine was closed'))
     await this.#client.destroy()
+  }
+
+  /** The service's own failure: told to its breaker, and when that opens, it is tried again in its time. */
+  #failed(trial: Trial, error: Error): void {
+    const { breaker } = this.#address
+    trial.failed(error)
+    if (error instanceof WrongAnswersError) breaker.trip(error)
+    this.#address.canary = false
+    this.#watch.failed(this.#address, error)
+    if (this.outage !== undefined) this.#down()
+    const { waitMs } = breaker
+    if (waitMs === 0) return
+    setTimeout(() => {
+      const due = breaker.state === 'half-open' && breaker.free
+      if (due && !this.#closing.signal.aborted)
+        this.probe(this.#closing.signal).catch(() => undefined)
+    }, waitMs + 1).unref()
+  }
+
+  #down(error?: Error): Error {
+    const why =
+      this.outage ?? error ?? new EngineUnavailableError(`${this.#label} is being tried already`)
+    this.#watch.down(why)
+    return why
   }
 
   #trusted(): Promise<Trusted> {
@@ -125,6 +203,7 @@ class ClamavRest implements Engine {
   async #trust(): Promise<Trusted> {
     const { lookMs, canaryMs } = this.#options
     let version = this.#version
+    const before = this.info
     if (version === undefined || performance.now() - this.#lookedAt >= lookMs)
       version = await this.#look()
     const info = engineInfoOf(version, this.#options.signatureSet)
@@ -137,21 +216,26 @@ class ClamavRest implements Engine {
         throw new EngineUnavailableError(`${this.#label} changed its signatures during the canary`)
       this.#version = version
       this.#canaryAt = performance.now()
+      this.info = info
+      this.#watch.judgesBy(this.#address, info, before)
     }
-    this.info = info
     return { info, version }
   }
 
   async #look(): Promise<string> {
+    const version = await this.#ask()
+    this.#lookedAt = performance.now()
+    return version
+  }
+
+  async #ask(): Promise<string> {
     return this.#asUnavailable('ask for its version', async () => {
       const response = await this.#client.request({
         path: '/version',
         method: 'GET',
         signal: AbortSignal.timeout(this.#options.stallMs),
       })
-      const version = versionInAnswer(response.statusCode, await readText(response.body))
-      this.#lookedAt = performance.now()
-      return version
+      return versionInAnswer(response.statusCode, await readText(response.body))
     })
   }
 
@@ -161,7 +245,8 @@ class ClamavRest implements Engine {
     return stream.end()
   }
 
-  #guard(size: number, version: string, info: EngineInfo, signal: AbortSignal): ScanStream {
+  #guard(size: number, { version, info }: Trusted, trial: Trial, signal: AbortSignal): ScanStream {
+    const begunAt = performance.now()
     const stream = new ClamavRestStream(this.#client, size, this.#options)
     let held = true
     const giveBack = () => {
@@ -171,6 +256,7 @@ class ClamavRest implements Engine {
       this.#giveBack()
     }
     const abort = (error: Error) => {
+      trial.dropped()
       if (held) stream.abort(error)
       giveBack()
     }
@@ -181,6 +267,7 @@ class ClamavRest implements Engine {
         return await action
       } catch (error) {
         const known = this.#whetherSent(toError(error))
+        if (held && !signal.aborted && isOfService(known)) this.#failed(trial, known)
         abort(known)
         // Whatever happened, the next scan looks before it sends.
         this.#lookedAt = -Infinity
@@ -192,6 +279,8 @@ class ClamavRest implements Engine {
       write: (chunk) => orAbort(stream.write(chunk)),
       end: async () => {
         const finding = await orAbort(this.#finish(stream, version))
+        trial.succeeded()
+        this.#watch.up(begunAt)
         giveBack()
         return finding
       },
@@ -200,13 +289,35 @@ class ClamavRest implements Engine {
   }
 
   async #finish(stream: ClamavRestStream, version: string): Promise<Finding> {
-    const finding = await stream.end()
+    const finding = await this.#answerOf(stream)
     if ((await this.#look()) !== version)
       throw new RetryLaterError('the signatures of clamav-rest changed while it scanned', {
         delayMs: 1_000,
       })
     await this.#trusted()
     return finding
+  }
+
+  /** While it scans it must still say its version: nobody waits `timeoutMs` for one that hangs. */
+  async #answerOf(stream: ClamavRestStream): Promise<Finding> {
+    let isAsking = false
+    const ask = async () => {
+      if (isAsking) return
+      isAsking = true
+      try {
+        await this.#ask()
+      } catch (cause) {
+        stream.abort(new ClamavRestError('clamav-rest went silent while it scanned', { cause }))
+      } finally {
+        isAsking = false
+      }
+    }
+    const timer = setInterval(() => void ask(), this.#options.keepAliveMs)
+    try {
+      return await stream.end()
+    } finally {
+      clearInterval(timer)
+    }
   }
 
   #giveBack(): void {
@@ -234,4 +345,12 @@ class ClamavRest implements Engine {
     const reason = tlsProblem(error) ?? describeError(error)
     return new EngineUnavailableError(`${this.#label}: ${what}: ${reason}`, { cause: error })
   }
+}
+
+function isOfService(error: Error): boolean {
+  return (
+    error instanceof ClamavRestError ||
+    error instanceof OutageError ||
+    errorCode(error) !== undefined
+  )
 }

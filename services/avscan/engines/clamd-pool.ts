@@ -1,16 +1,22 @@
-// The addresses of clamd and the places at each: `connections` scans at a time per address, least busy first,
-// an address that has just failed last. It knows neither protocol nor verdict.
+// The addresses of clamd and the places at each: `connections` scans at a time per address, least busy first, and as
+// many as its breaker lets through. It knows neither protocol nor verdict.
 import { lookup } from 'node:dns/promises'
 import type { NetConnectOpts } from 'node:net'
+import { Breaker, defaultBreaker, type BreakerOptions, type Trial } from './breaker.ts'
 import type { ClamdSession } from './clamd-session.ts'
+import type { Watched } from './engine-watch.ts'
 import { Places } from './places.ts'
 
-export interface Address {
-  readonly label: string
+export interface Address extends Watched {
   readonly target: NetConnectOpts
   readonly idle: ClamdSession[]
   busy: number
-  failedAt: number
+}
+
+/** Room for one scan at one address; to be given back, and its trial told how it ended. */
+export interface Place {
+  address: Address
+  trial: Trial
 }
 
 export interface PoolOptions {
@@ -18,11 +24,11 @@ export interface PoolOptions {
   host: string
   port: number
   connections: number
+  breaker?: BreakerOptions
   resolve?: (host: string) => Promise<string[]>
 }
 
 const lookAgainMs = 10_000
-const avoidMs = 5_000
 
 export class ClamdPool {
   readonly #options: PoolOptions
@@ -50,29 +56,34 @@ export class ClamdPool {
   }
 
   /**
-   * Waits for a place at an address that is not in `tried` and takes it; undefined when there is no other address.
-   * The place must be given back.
+   * Waits for a place at an address that is not in `tried` and takes it; undefined when no other address may be tried.
+   * One that nothing is known to work at since its breaker opened comes only when there is no better one.
    */
-  async take(tried: ReadonlySet<Address>, signal: AbortSignal): Promise<Address | undefined> {
+  async take(tried: ReadonlySet<Address>, signal: AbortSignal): Promise<Place | undefined> {
     for (;;) {
       signal.throwIfAborted()
       const candidates = (await this.addresses()).filter((one) => !tried.has(one))
-      if (candidates.length === 0) return undefined
-      const healthy = candidates.filter((one) => performance.now() - one.failedAt > avoidMs)
-      const open = (healthy.length > 0 ? healthy : candidates).filter(
-        (one) => one.busy < this.#options.connections,
+      const usable = candidates.filter(({ breaker }) => breaker.usable)
+      const free = (usable.length > 0 ? usable : candidates).filter(
+        ({ busy, breaker }) => busy < this.#options.connections && breaker.free,
       )
-      const best = open.toSorted((a, b) => a.busy - b.busy)[0]
-      if (best) {
-        best.busy++
-        return best
+      const address = free.toSorted((a, b) => a.busy - b.busy)[0]
+      if (address) {
+        address.busy++
+        return { address, trial: address.breaker.begin() }
       }
+      if (usable.length === 0) return undefined
       await this.#places.wait(signal)
     }
   }
 
   giveBack(address: Address): void {
     address.busy--
+    this.#places.freed()
+  }
+
+  /** Something that took no place has changed a breaker. */
+  changed(): void {
     this.#places.freed()
   }
 
@@ -96,7 +107,17 @@ export class ClamdPool {
     this.#addresses = targets.map((target) => {
       const label = labelOf(target)
       const known = this.#addresses.find((one) => one.label === label)
-      return known ?? { label, target, idle: [], busy: 0, failedAt: -Infinity }
+      const breaker = new Breaker(this.#options.breaker ?? defaultBreaker)
+      const fresh = {
+        label,
+        target,
+        idle: [],
+        busy: 0,
+        breaker,
+        canary: undefined,
+        info: undefined,
+      }
+      return known ?? fresh
     })
     this.#resolvedAt = performance.now()
   }

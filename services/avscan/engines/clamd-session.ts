@@ -30,6 +30,7 @@ export class ClamdSession {
   #failure: Error | undefined
   #isAsking = false
   #isLetterAhead = false
+  #pong: NodeJS.Timeout | undefined
   #room: { resolve(): void; reject(error: Error): void } | undefined
 
   private constructor(socket: Socket, options: SessionOptions) {
@@ -134,10 +135,20 @@ export class ClamdSession {
     }
   }
 
-  /** PING that nobody waits for: a session that is silent for ReadTimeout loses its scan. */
+  /**
+   * PING: a session that is silent for ReadTimeout loses its scan. clamd answers it at once, whatever it is scanning; one
+   * that does not within `stallMs` hangs.
+   */
   keepAlive(): void {
-    if (this.#failure) return
+    if (this.#failure || this.#pong !== undefined) return
+    const { stallMs } = this.#options
+    this.#pong = setTimeout(
+      () => this.fail(new ClamdError('timeout', `no answer to PING within ${stallMs} ms`)),
+      stallMs,
+    )
     const resolve = (reply: string) => {
+      clearTimeout(this.#pong)
+      this.#pong = undefined
       if (reply !== 'PONG') this.fail(failureInReply(reply))
     }
     this.#waiting.set(++this.#lastId, { resolve, reject: () => undefined })
@@ -148,6 +159,7 @@ export class ClamdSession {
   fail(error: Error): void {
     if (this.#failure) return
     this.#failure = error
+    clearTimeout(this.#pong)
     this.#socket.destroy()
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
@@ -158,6 +170,7 @@ export class ClamdSession {
   end(): void {
     if (this.#failure) return
     this.#failure = new ClamdError('closed', 'the session was ended')
+    clearTimeout(this.#pong)
     this.#socket.end(this.#isLetterAhead ? 'END\0' : 'zEND\0')
     this.#socket.setTimeout(this.#options.connectMs, () => this.#socket.destroy())
     this.#socket.unref()

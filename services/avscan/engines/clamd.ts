@@ -1,68 +1,85 @@
-// The clamd engine: a pool of sessions, and the rule that a verdict counts only under a VERSION whose canary passed
+// The clamd engine: places at its addresses, and the rule that a verdict counts only under a VERSION whose canary passed
 // on the very session that gives it. VERSION is asked again after every finding: what was judged while it changed is
 // judged again.
 import {
   describeError,
   EngineUnavailableError,
-  errorCode,
+  OutageError,
   RetryLaterError,
   toError,
 } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
-import { engineInfoOf } from './clamd-replies.ts'
-import { ClamdSession } from './clamd-session.ts'
-import { ClamdStream, scanBytes } from './clamd-stream.ts'
-import { ClamdPool, type Address, type PoolOptions } from './clamd-pool.ts'
+import { ClamdPool, type Address, type Place, type PoolOptions } from './clamd-pool.ts'
+import { ClamdError, type ClamdFailure } from './clamd-replies.ts'
+import type { ClamdSession } from './clamd-session.ts'
+import { ClamdSessions, type TrustOptions } from './clamd-sessions.ts'
+import { ClamdStream } from './clamd-stream.ts'
+import { EngineWatch, noEvents, outageOf, stateOf } from './engine-watch.ts'
 import {
-  runCanary,
   tooLarge,
+  WrongAnswersError,
+  type AddressState,
   type Engine,
+  type EngineEvents,
   type EngineInfo,
   type Finding,
   type ScanStream,
 } from './engine.ts'
 
-export interface ClamdOptions extends PoolOptions {
+type Defaulted = 'connectMs' | 'keepAliveMs' | 'idleMs' | 'lookMs' | 'canaryMs'
+
+export interface ClamdOptions
+  extends PoolOptions, Omit<TrustOptions, Defaulted>, Partial<Pick<TrustOptions, Defaulted>> {
+  name?: string
   maxBytes: number
-  timeoutMs: number
-  stallMs: number
-  /** what the set is called, whatever VERSION suggests */
-  signatureSet?: EngineInfo['signatureSet'] | undefined
-  connectMs?: number
-  keepAliveMs?: number
-  /** an idle session is reopened after this: clamd cuts it after ReadTimeout */
-  idleMs?: number
-  /** VERSION at least this often */
-  lookMs?: number
-  /** the canary at least this often, for sets whose VERSION never changes */
-  canaryMs?: number
 }
 
-export function createClamd(options: ClamdOptions, log: Log): Engine {
-  return new Clamd(options, log)
+/** What tells of the address; the rest is the object's own trouble, or ours. */
+const addressFailures = new Set<ClamdFailure>(['closed', 'stall', 'timeout', 'protocol'])
+
+export function createClamd(options: ClamdOptions, log: Log, events = noEvents): Engine {
+  return new Clamd(options, log, events)
 }
 
 class Clamd implements Engine {
-  readonly name = 'clamd'
+  readonly name: string
   info: EngineInfo | undefined
-  readonly #options: Required<Omit<ClamdOptions, 'signatureSet' | 'resolve'>> & ClamdOptions
+  readonly #options: ClamdOptions & TrustOptions
   readonly #pool: ClamdPool
-  readonly #sessions = new Set<ClamdSession>()
-  readonly #log: Log
+  readonly #sessions: ClamdSessions
+  readonly #watch: EngineWatch
   readonly #sweep: NodeJS.Timeout
+  readonly #closing = new AbortController()
 
-  constructor(options: ClamdOptions, log: Log) {
+  constructor(options: ClamdOptions, log: Log, events: EngineEvents) {
+    this.name = options.name ?? 'clamd'
     this.#options = {
       connectMs: 5_000,
-      keepAliveMs: 10_000,
+      keepAliveMs: Math.min(10_000, options.stallMs),
       idleMs: 15_000,
       lookMs: 1_000,
       canaryMs: 10_000,
       ...options,
     }
     this.#pool = new ClamdPool(options)
-    this.#log = log
-    this.#sweep = setInterval(() => this.#endIdle(), this.#options.idleMs / 3).unref()
+    this.#watch = new EngineWatch(this.name, log, events)
+    this.#sessions = new ClamdSessions(this.#options, (address, info) => {
+      const before = this.info
+      this.info = info
+      this.#watch.judgesBy(address, info, before)
+    })
+    this.#sweep = setInterval(
+      () => this.#sessions.endIdle(this.#pool.known),
+      this.#options.idleMs / 3,
+    ).unref()
+  }
+
+  get addresses(): AddressState[] {
+    return this.#pool.known.map(stateOf)
+  }
+
+  get outage(): Error | undefined {
+    return outageOf(this.name, this.#pool.known)
   }
 
   async open(size: number, signal: AbortSignal): Promise<ScanStream> {
@@ -70,143 +87,117 @@ class Clamd implements Engine {
     const tried = new Set<Address>()
     let first: Error | undefined
     for (;;) {
-      const address = await this.#take(tried, signal)
-      if (address === undefined) throw first ?? new EngineUnavailableError('clamd has no address')
+      const place = await this.#resolved(() => this.#pool.take(tried, signal), signal)
+      if (place === undefined) throw this.#down(first)
+      const { address, trial } = place
       try {
-        const session = await this.#session(address, signal)
-        return this.#guard(address, session, size, signal)
+        const session = await this.#sessions.take(address, signal)
+        return this.#guard(place, session, size, signal)
       } catch (error) {
+        if (signal.aborted) trial.dropped()
+        else this.#failed(place, toError(error))
         this.#pool.giveBack(address)
         signal.throwIfAborted()
-        address.failedAt = performance.now()
         tried.add(address)
         first ??= toError(error)
-        this.#log.debug('clamd cannot be used', { address: address.label, error: first })
       }
     }
   }
 
   async probe(signal: AbortSignal): Promise<EngineInfo> {
-    const addresses = await this.#resolved(() => this.#pool.addresses())
-    const answers = await Promise.allSettled(
-      addresses.map(async (address) => {
-        const session = await this.#connect(address, signal)
-        const info = await this.#trust(address, session, signal)
-        this.#drop(session)
-        address.failedAt = -Infinity
-        return info
-      }),
-    )
+    const addresses = await this.#resolved(() => this.#pool.addresses(), signal)
+    const answers = await Promise.allSettled(addresses.map((address) => this.#try(address, signal)))
     signal.throwIfAborted()
     for (const answer of answers) if (answer.status === 'fulfilled') return answer.value
-    throw answers.find((answer) => answer.status === 'rejected')?.reason
+    const failed = answers.filter((answer) => answer.status === 'rejected')
+    throw this.#down(this.outage ?? toError(failed[0]?.reason))
   }
 
   close(): Promise<void> {
     clearInterval(this.#sweep)
-    for (const session of this.#sessions) session.fail(new Error('the engine was closed'))
-    this.#sessions.clear()
+    const error = new Error('the engine was closed')
+    this.#closing.abort(error)
+    this.#sessions.close(error)
     return Promise.resolve()
   }
 
-  async #take(tried: ReadonlySet<Address>, signal: AbortSignal): Promise<Address | undefined> {
-    return this.#resolved(() => this.#pool.take(tried, signal), signal)
-  }
-
-  async #resolved<T>(action: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async #resolved<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T> {
     try {
       return await action()
     } catch (error) {
-      signal?.throwIfAborted()
-      throw new EngineUnavailableError(`find clamd: ${describeError(error)}`, { cause: error })
-    }
-  }
-
-  /** A session that may judge now: reused if one is fresh, otherwise new. */
-  async #session(address: Address, signal: AbortSignal): Promise<ClamdSession> {
-    for (let kept = address.idle.pop(); kept; kept = address.idle.pop()) {
-      if (kept.dead) continue
-      try {
-        await this.#trust(address, kept, signal)
-        return kept
-      } catch (error) {
-        kept.fail(toError(error))
-        // A connection that clamd has given up says nothing about clamd; a failing canary does.
-        if (kept.canaryAt === -Infinity) throw error
-      }
-    }
-    const session = await this.#connect(address, signal)
-    await this.#trust(address, session, signal)
-    return session
-  }
-
-  async #connect(address: Address, signal: AbortSignal): Promise<ClamdSession> {
-    try {
-      const session = await ClamdSession.connect(address.target, this.#options, signal)
-      this.#sessions.add(session)
-      return session
-    } catch (error) {
       signal.throwIfAborted()
-      const hint =
-        errorCode(error) === 'ENOENT'
-          ? ' (the socket appears when clamd has loaded its signatures)'
-          : ''
-      const where = `connect to clamd at ${address.label}`
-      throw new EngineUnavailableError(`${where}: ${describeError(error)}${hint}`, { cause: error })
+      throw this.#down(
+        new EngineUnavailableError(`find ${this.name}: ${describeError(error)}`, { cause: error }),
+      )
     }
   }
 
-  /** Looks at VERSION when the last look is old, and runs the canary when VERSION is new or the last canary is old. */
-  async #trust(address: Address, session: ClamdSession, signal: AbortSignal): Promise<EngineInfo> {
-    const { lookMs, canaryMs, signatureSet } = this.#options
-    const aborted = () => session.fail(toError(signal.reason))
-    signal.addEventListener('abort', aborted)
+  /** The canary at one address, on a connection of its own. */
+  async #try(address: Address, signal: AbortSignal): Promise<EngineInfo> {
+    if (!address.breaker.free)
+      throw this.outage ?? new EngineUnavailableError(`${address.label} is being tried already`)
+    const begunAt = performance.now()
+    const trial = address.breaker.begin()
     try {
-      let version = session.version
-      if (version === undefined || performance.now() - session.lookedAt >= lookMs)
-        version = await session.ask('VERSION')
-      const info = engineInfoOf(version, signatureSet)
-      if (version !== session.version || performance.now() - session.canaryAt >= canaryMs) {
-        session.canaryAt = -Infinity
-        await runCanary(`clamd at ${address.label}`, (bytes) =>
-          scanBytes(session, bytes, this.#options),
-        )
-        if ((await session.ask('VERSION')) !== version)
-          throw new EngineUnavailableError(
-            `clamd at ${address.label} changed its signatures during the canary`,
-          )
-        session.version = version
-        session.canaryAt = performance.now()
-      }
-      session.lookedAt = performance.now()
-      this.info = info
+      const session = await this.#sessions.open(address, signal)
+      const info = this.#sessions.infoOf(session)
+      this.#sessions.drop(session)
+      trial.succeeded()
+      this.#watch.up(begunAt)
       return info
     } catch (error) {
-      session.fail(toError(error))
-      this.#sessions.delete(session)
-      signal.throwIfAborted()
-      if (error instanceof EngineUnavailableError) throw error
-      throw new EngineUnavailableError(`ask clamd at ${address.label}: ${describeError(error)}`, {
-        cause: error,
-      })
+      if (signal.aborted) trial.dropped()
+      else this.#failed({ address, trial }, toError(error))
+      throw error
     } finally {
-      signal.removeEventListener('abort', aborted)
+      this.#pool.changed()
     }
   }
 
-  /** The caller's stream: takes the look after the finding, and gives the place back exactly once. */
-  #guard(address: Address, session: ClamdSession, size: number, signal: AbortSignal): ScanStream {
+  /** The address's own failure: told to its breaker, and when that opens, the address is tried again in its time. */
+  #failed({ address, trial }: Place, error: Error): void {
+    trial.failed(error)
+    if (error instanceof WrongAnswersError) address.breaker.trip(error)
+    address.canary = false
+    this.#watch.failed(address, error)
+    if (this.outage !== undefined) this.#down()
+    const { waitMs } = address.breaker
+    if (waitMs > 0) this.#tryLater(address, waitMs)
+  }
+
+  #tryLater(address: Address, waitMs: number): void {
+    const { signal } = this.#closing
+    setTimeout(() => {
+      // Somebody else may be at it, or an address be gone by now.
+      const due = address.breaker.state === 'half-open' && address.breaker.free
+      if (!signal.aborted && due && this.#pool.knows(address))
+        this.#try(address, signal).catch(() => undefined)
+    }, waitMs + 1).unref()
+  }
+
+  #down(error?: Error): Error {
+    const why =
+      error ?? this.outage ?? new EngineUnavailableError(`no address of ${this.name} is free`)
+    this.#watch.down(why)
+    return why
+  }
+
+  /** The caller's stream: takes the look after the finding, gives the place back and tells the trial exactly once. */
+  #guard(place: Place, session: ClamdSession, size: number, signal: AbortSignal): ScanStream {
+    const { address, trial } = place
+    const begunAt = performance.now()
     const stream = new ClamdStream(session, size, this.#options)
     let held = true
     const giveBack = () => {
       if (!held) return
       held = false
       signal.removeEventListener('abort', aborted)
-      if (session.dead || !this.#pool.knows(address)) this.#drop(session)
+      if (session.dead || !this.#pool.knows(address)) this.#sessions.drop(session)
       else address.idle.push(session)
       this.#pool.giveBack(address)
     }
     const abort = (error: Error) => {
+      trial.dropped()
       if (held) session.fail(error)
       giveBack()
     }
@@ -215,17 +206,20 @@ class Clamd implements Engine {
     const orAbort = async <T>(action: Promise<T>): Promise<T> => {
       try {
         return await action
-      } catch (error) {
-        abort(toError(error))
+      } catch (thrown) {
+        const error = toError(thrown)
+        if (held && !signal.aborted && isOfAddress(error)) this.#failed(place, error)
+        abort(error)
         throw error
       }
     }
-    const info = engineInfoOf(session.version ?? '', this.#options.signatureSet)
     return {
-      by: { name: this.name, info },
+      by: { name: this.name, info: this.#sessions.infoOf(session) },
       write: (chunk) => orAbort(stream.write(chunk)),
       end: async () => {
         const finding = await orAbort(this.#finish(address, session, stream, signal))
+        trial.succeeded()
+        this.#watch.up(begunAt)
         giveBack()
         return finding
       },
@@ -246,24 +240,13 @@ class Clamd implements Engine {
       })
     session.lookedAt = performance.now()
     // A set of one's own has no number to change: after a long scan only the canary tells.
-    await this.#trust(address, session, signal)
+    await this.#sessions.trust(address, session, signal)
     return finding
   }
+}
 
-  #drop(session: ClamdSession): void {
-    this.#sessions.delete(session)
-    session.end()
-  }
-
-  #endIdle(): void {
-    for (const session of this.#sessions) {
-      if (session.dead) this.#sessions.delete(session)
-    }
-    const oldest = performance.now() - this.#options.idleMs
-    for (const { idle } of this.#pool.known)
-      for (const session of idle.filter((one) => one.dead || one.lookedAt < oldest)) {
-        idle.splice(idle.indexOf(session), 1)
-        this.#drop(session)
-      }
-  }
+function isOfAddress(error: Error): boolean {
+  return error instanceof ClamdError
+    ? addressFailures.has(error.kind)
+    : error instanceof OutageError
 }

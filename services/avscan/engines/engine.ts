@@ -1,5 +1,6 @@
 // The seam between the scan path and whatever judges bytes: what an engine is asked, what it may answer,
 // and the canary every engine has to pass before its answers count.
+import type { BreakerState } from './breaker.ts'
 import { EngineUnavailableError } from '../../shared/errors.ts'
 import { eicar } from '../../shared/test-signatures.ts'
 
@@ -36,8 +37,36 @@ export interface ScanStream {
   abort(error: Error): void
 }
 
+/** One address of an engine, for people and metrics. */
+export interface AddressState {
+  address: string
+  breaker: BreakerState
+  /** how its last canary ended; undefined before the first */
+  canary: boolean | undefined
+  /** what its last canary was judged by */
+  signatureVersion?: string
+  /** why it is left alone, and until when (ISO 8601) */
+  reason?: string
+  until?: string
+}
+
+/** What an engine tells while it works. Nothing here may throw. */
+export interface EngineEvents {
+  /** a scan or canary at one of its addresses has failed for reasons of the address */
+  failed(engine: string): void
+  /** the first of a row of failures to find any address that works */
+  down(engine: string, error: Error): void
+  /** something has worked again after `down` */
+  up(engine: string, since: Date): void
+  /** it judges by other signatures, or has just said for the first time by which */
+  signatures(engine: string): void
+}
+
 export interface Engine {
   readonly name: string
+  readonly addresses: readonly AddressState[]
+  /** No address may serve; undefined while one may, or while nobody has tried. */
+  readonly outage: Error | undefined
   /** Starts one scan of exactly `size` bytes, waiting for a free place; throws EngineUnavailableError when no byte can have reached the engine. */
   open(size: number, signal: AbortSignal): Promise<ScanStream>
   /** EICAR is found, a clean file is clean, and what the engine says it is; throws EngineUnavailableError with a plain reason. */
@@ -46,6 +75,11 @@ export interface Engine {
   readonly info: EngineInfo | undefined
   /** Cuts what is running. */
   close(): Promise<void>
+}
+
+/** EICAR passed as clean, or a harmless text did not: whatever it says cannot be used. */
+export class WrongAnswersError extends EngineUnavailableError {
+  override name = 'WrongAnswersError'
 }
 
 /** Reason codes of UNSCANNABLE that an engine can give. */
@@ -118,12 +152,12 @@ export async function runCanary(
 ): Promise<void> {
   const bad = await scan(eicar())
   if (bad.status !== 'infected')
-    throw new EngineUnavailableError(
+    throw new WrongAnswersError(
       `${name} calls the EICAR test file ${bad.status}: its signatures are missing or the wrong ones`,
     )
   const good = await scan(harmless)
   if (good.status !== 'clean')
-    throw new EngineUnavailableError(
+    throw new WrongAnswersError(
       `${name} calls a harmless text ${describeFinding(good)}: its answers cannot be used`,
     )
 }

@@ -10,6 +10,7 @@ import {
   OutageError,
   RetryLaterError,
 } from '../../../../services/shared/errors.ts'
+import { silentLog } from '../../../../services/shared/log.ts'
 import { contractLimits, engineContract, scan } from '../../../support/engine-contract.ts'
 import {
   hostileAnswers,
@@ -28,16 +29,19 @@ describe('clamav-rest, fake', () => {
   const engines: Engine[] = []
 
   function connect(options: Partial<ClamavRestOptions> = {}): Engine {
-    const made = createClamavRest({
-      host: '127.0.0.1',
-      port: fake.port,
-      ca: fake.certificate.certFile,
-      connections: contractLimits.connections,
-      maxBytes: contractLimits.maxObjectBytes,
-      timeoutMs: 5_000,
-      stallMs: 5_000,
-      ...options,
-    })
+    const made = createClamavRest(
+      {
+        host: '127.0.0.1',
+        port: fake.port,
+        ca: fake.certificate.certFile,
+        connections: contractLimits.connections,
+        maxBytes: contractLimits.maxObjectBytes,
+        timeoutMs: 5_000,
+        stallMs: 5_000,
+        ...options,
+      },
+      silentLog,
+    )
     engines.push(made)
     return made
   }

@@ -201,6 +201,18 @@ describe('clamd, fake', () => {
 
         expect(await rejection(stream.end())).to.include({ name: 'ClamdError', kind: 'timeout' })
       })
+
+      it('gives up long before that when PING is not answered either: clamd hangs', async () => {
+        engine = connect({ timeoutMs: 60_000, stallMs: 150, keepAliveMs: 20 })
+        const stream = await engine.open(3, never())
+        await stream.write(Buffer.from('abc'))
+        fake.freeze()
+
+        const error = await rejection(stream.end())
+
+        expect(error).to.include({ name: 'ClamdError', kind: 'timeout' })
+        expect(error.message).to.equal('no answer to PING within 150 ms')
+      })
     })
 
     describe('sessions', () => {
