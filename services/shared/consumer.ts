@@ -19,6 +19,7 @@ import type { Config } from './config-schema.ts'
 import {
   describeError,
   DiscardError,
+  EngineUnavailableError,
   NotBegunError,
   OutageError,
   RetryLaterError,
@@ -71,6 +72,8 @@ export interface LaneState {
 export interface Consumer {
   readonly ready: boolean
   readonly lanes: LaneState[]
+  /** As if a message of each of these queues had met this outage: nothing is taken until the lane's probe succeeds. */
+  pause(error: OutageError, queues: readonly string[]): Promise<void>
   /** Takes nothing new, waits for what runs, aborts it after `timeoutMs`, closes. Returns how many were cut off. */
   stop(timeoutMs: number): Promise<number>
 }
@@ -112,6 +115,10 @@ export async function startConsumer(
     },
     get lanes() {
       return runners.map((runner) => runner.state)
+    },
+    async pause(error, queues) {
+      const named = runners.filter(({ state }) => queues.includes(state.queue))
+      await Promise.all(named.map((runner) => runner.pause(error)))
     },
     async stop(timeoutMs) {
       await Promise.all(runners.map((runner) => runner.cancel()))
@@ -276,7 +283,7 @@ class LaneRunner {
       } catch (error) {
         // Not confirmed anywhere else: it stays where it is, unsettled. Giving it back would count as a delivery,
         // and an outage of the broker must not make poison of it.
-        await this.#pause(toError(error))
+        await this.pause(toError(error))
         await Promise.race([this.#resumed, aborted(delivery.signal)])
         if (this.#channel !== channel || delivery.signal.aborted || this.#stop.signal.aborted)
           return
@@ -294,7 +301,7 @@ class LaneRunner {
       this.#log.warn('message discarded', { about: delivery.about, error: failure })
       await this.#dead(delivery, message, failure)
     } else if (failure instanceof OutageError) {
-      await this.#pause(failure)
+      await this.pause(failure)
       const outages = Number(delivery.headers['avscan-outages'] ?? 0) + 1
       if (outages >= outagesPerAttempt && !failure.endless)
         return this.#failed(delivery, message, failure)
@@ -382,10 +389,10 @@ class LaneRunner {
   }
 
   /** Stops consuming and starts the loop that waits for the probe; a second call while it runs does nothing. */
-  async #pause(error: Error): Promise<void> {
+  async pause(error: Error): Promise<void> {
     if (this.#paused !== undefined || this.#stop.signal.aborted) return
     this.#paused = describeError(error)
-    this.#log.warn('paused until it works again', { error })
+    this.#log[levelOf(error, 'warn')]('paused until it works again', { error })
     const cancelled = this.#cancel()
     this.#resumed = this.#resume(error, cancelled)
     await cancelled
@@ -406,7 +413,7 @@ class LaneRunner {
         continue
       }
       this.#paused = undefined
-      this.#log.info('works again, consuming', { outageMs: Date.now() - since })
+      this.#log[levelOf(error, 'info')]('works again, consuming', { outageMs: Date.now() - since })
       const channel = this.#channel
       if (channel === undefined || this.#stop.signal.aborted) return
       try {
@@ -418,6 +425,11 @@ class LaneRunner {
       return
     }
   }
+}
+
+/** An outage of the engine is told once by the engine, not by each lane that it stops. */
+function levelOf(error: Error, usual: 'warn' | 'info'): 'warn' | 'info' | 'debug' {
+  return error instanceof EngineUnavailableError ? 'debug' : usual
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

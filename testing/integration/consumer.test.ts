@@ -160,6 +160,26 @@ describe('startConsumer on a real RabbitMQ', function () {
     expect(await lane.depth(names.dead)).to.equal(0)
   })
 
+  it('takes nothing after a pause that was asked for from outside, until the probe succeeds', async () => {
+    const handler = recording(undefined)
+    let works = false
+    await lane.begin({
+      ...handler,
+      probe: () => (works ? Promise.resolve() : Promise.reject(new Error('still away'))),
+    })
+
+    await lane.consumer.pause(new EngineUnavailableError('clamd away'), ['another'])
+    const untouched = lane.consumer.lanes[0]?.paused
+    await lane.consumer.pause(new EngineUnavailableError('clamd away'), [lane.queue])
+    await lane.put('a')
+    await eventually(() => lane.consumer.lanes[0]?.paused === 'still away')
+    const during = handler.seen.length
+    works = true
+
+    await eventually(() => handler.seen.length === 1)
+    expect([untouched, during]).to.deep.equal([undefined, 0])
+  })
+
   it('says of a message that an outage put back that somebody has worked on it', async () => {
     const handler = recording(new EngineUnavailableError('away'), undefined)
     await lane.begin({ ...handler, probe: () => Promise.resolve() })
