@@ -1,5 +1,6 @@
 // What the containers of a deployment are doing, in the words of `make status`.
 import { renderLine } from './logs.ts'
+import { parseReady } from './ready-facts.ts'
 import { runCommand } from './run-command.ts'
 import type { Part } from './runtime.ts'
 
@@ -92,15 +93,14 @@ async function partOf(container: Container): Promise<Part> {
   if (!ours.has(container.service) || container.state !== 'running') return part
   const answer = await askInside(container, '/readyz')
   if (answer === undefined) return { ...part, state: 'starting', detail: 'does not answer' }
-  try {
-    const facts = JSON.parse(answer) as { version?: string; reasons?: string[] }
-    if (facts.version !== undefined) part.version = facts.version
-    const reasons = facts.reasons ?? []
-    part.state = reasons.length === 0 ? 'running' : 'starting'
-    if (reasons.length > 0) part.detail = reasons.join('; ')
-  } catch {
-    part.detail = 'does not answer with what /readyz should say'
-  }
+  const ready = parseReady(answer)
+  if (ready === undefined)
+    return { ...part, detail: 'does not answer with what /readyz should say' }
+  const { version, reasons, facts } = ready
+  if (version !== undefined) part.version = version
+  part.facts = facts
+  part.state = reasons.length === 0 ? 'running' : 'starting'
+  if (reasons.length > 0) part.detail = reasons.join('; ')
   return part
 }
 

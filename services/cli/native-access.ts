@@ -5,6 +5,7 @@ import { layoutOf } from './layout.ts'
 import { planConfig } from './native-plan.ts'
 import type { Paths } from './paths.ts'
 import { readPorts } from './ports.ts'
+import { parseReady } from './ready-facts.ts'
 import { fetchText } from './readiness.ts'
 import { lastWords, runCommand } from './run-command.ts'
 import type { Access, Part } from './runtime.ts'
@@ -117,27 +118,15 @@ async function partOf(child: ChildSpec, state: ChildState | undefined): Promise<
   if (version !== undefined) part.version = version
   if (child.ready.kind === 'http' && child.ready.url.endsWith('/readyz')) {
     const answer = await fetchText(child.ready.url)
-    const facts = parseReady(answer?.text)
-    if (facts.version !== undefined) part.version = facts.version
+    const ready = answer === undefined ? undefined : parseReady(answer.text)
+    if (ready?.version !== undefined) part.version = ready.version
+    if (ready !== undefined) part.facts = ready.facts
     if (answer === undefined) part.state = part.state === 'running' ? 'failed' : part.state
     else if (!answer.ok) part.state = 'starting'
-    details.push(...facts.reasons)
+    details.push(...(answer === undefined ? ['does not answer'] : (ready?.reasons ?? [])))
   }
   if (details.length > 0) part.detail = details.join('; ')
   return part
-}
-
-function parseReady(text: string | undefined): { version?: string; reasons: string[] } {
-  if (text === undefined) return { reasons: ['does not answer'] }
-  try {
-    const facts = JSON.parse(text) as { version?: string; reasons?: string[] }
-    return {
-      ...(facts.version === undefined ? {} : { version: facts.version }),
-      reasons: facts.reasons ?? [],
-    }
-  } catch {
-    return { reasons: [] }
-  }
 }
 
 async function versionOf({ name, command }: ChildSpec): Promise<string | undefined> {

@@ -34,6 +34,8 @@ export interface Part {
   pid?: number
   /** Plain sentence: why it is not ready, how often it was restarted. */
   detail?: string
+  /** What it says of itself on /readyz. */
+  facts?: Readonly<Record<string, unknown>>
 }
 
 export interface Runtime {

@@ -2,6 +2,7 @@
 import { fetchText } from './readiness.ts'
 import { parseMetrics, sumBy, type Sample } from './metrics-text.ts'
 import type { Access, Part, Runtime } from './runtime.ts'
+import { renderReconciler } from './status-reconciler.ts'
 import { renderTable } from './table.ts'
 
 export interface Queue {
@@ -68,6 +69,7 @@ export function isHealthy({ parts, queues }: StatusFacts): boolean {
 
 export function renderStatus(facts: StatusFacts): string {
   const { parts, queues, samples, endpoints, places } = facts
+  const reconciler = parts.find(({ name }) => name === 'reconciler')
   const rows = parts.map((part) => [
     part.name,
     part.state,
@@ -81,6 +83,7 @@ export function renderStatus(facts: StatusFacts): string {
     renderSignatures(samples),
     renderVerdicts(samples),
     renderQueues(queues),
+    ...(reconciler === undefined ? [] : [renderReconciler(reconciler.facts)]),
     [
       'verdict endpoints',
       ...endpoints.map(

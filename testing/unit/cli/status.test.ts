@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { parseMetrics, sumBy } from '../../../services/cli/metrics-text.ts'
+import { renderReconciler } from '../../../services/cli/status-reconciler.ts'
 import { isHealthy, renderStatus, type StatusFacts } from '../../../services/cli/status.ts'
 
 const metrics = (set: string) => `# HELP avscan_objects_total Objects
@@ -83,6 +84,60 @@ describe('renderStatus', () => {
 
     expect(text).to.contain('the management API does not answer')
     expect(text).to.contain('no worker has an engine that passed its canary')
+  })
+})
+
+describe('renderReconciler', () => {
+  const running = {
+    version: '1.0.0',
+    canary: { state: 'passing', seconds: 0.24, at: '2026-11-21T07:00:00.000Z' },
+    events: { coveredUntil: '2026-11-21T07:00:00.000Z', gap: [] },
+    sweep: {
+      id: 'a',
+      reason: 'asked for',
+      running: true,
+      startedAt: '2026-11-21T07:00:01.000Z',
+      seen: 4200,
+      queued: 17,
+      rate: 200,
+      total: 20_200,
+    },
+    sweeps: [{ id: 'a', startedAt: '2026-11-21T07:00:01.000Z' }, { id: 'b' }],
+  }
+
+  it('shows how far a sweep is, and that events flow', () => {
+    expect(renderReconciler(running)).to.deep.equal([
+      'reconciler',
+      '  events: none is missing up to 2026-11-21T07:00:00.000Z',
+      '  canary through everything: passing, 0.2 s',
+      '  sweep: runs (asked for), 4,200 of about 20,200 objects seen, 17 queued, 200/s, some 80 s left; 1 more wait',
+    ])
+  })
+
+  it('says why events may be missing, and what the canary met', () => {
+    const lines = renderReconciler({
+      canary: { state: 'failing', why: 'no verdict within 30 s' },
+      events: { coveredUntil: '2026-11-21T07:00:00.000Z', gap: ['start', 'broker'] },
+      sweep: { ...running.sweep, running: false, finishedAt: '2026-11-21T07:01:00.000Z' },
+    })
+
+    expect(lines.slice(1)).to.deep.equal([
+      '  events: some may be missing since 2026-11-21T07:00:00.000Z (start, broker); a sweep follows',
+      '  canary through everything: failing: no verdict within 30 s',
+      '  sweep: ended 2026-11-21T07:01:00.000Z (asked for), 4,200 objects seen, 17 queued',
+    ])
+  })
+
+  it('bears with an answer that says nothing of it, and with none', () => {
+    expect(renderReconciler({})).to.deep.equal(['reconciler', '  sweep: none yet'])
+    expect(renderReconciler(undefined).at(-1)).to.contain('does not answer')
+  })
+
+  it('is shown where there is a reconciler', () => {
+    const parts = [{ name: 'reconciler', state: 'running' as const, facts: running }]
+
+    expect(renderStatus(facts({ parts }))).to.contain('4,200 of about 20,200 objects')
+    expect(renderStatus(facts())).not.to.contain('reconciler')
   })
 })
 
