@@ -144,6 +144,12 @@ function reconcilerStatements({ buckets, recordsBucket, canaryPrefix }: PolicyIn
       Resource: arns(buckets, `/${canaryPrefix}*`),
     },
     ...recordsStatements(recordsBucket),
+    // Of its canaries, where tags cannot hold their verdicts: one every minute would stay.
+    {
+      Effect: 'Allow',
+      Action: s3('DeleteObject'),
+      Resource: arns([recordsBucket], '/verdicts/*'),
+    },
   ]
 }
 

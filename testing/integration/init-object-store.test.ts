@@ -298,7 +298,7 @@ for (const flavour of ['versitygw', 'minio'] as const)
         expect(await attempt(() => root().statObject(bucket, key))).to.equal('NotFound')
       })
 
-      it('let the reconciler read and write records', async () => {
+      it('let the reconciler read and write records, and delete those of verdicts only', async () => {
         const user = reconciler()
         expect(await attempt(() => user.putObject(records, 'r/2', Buffer.from('{}')))).to.equal(
           'allowed',
@@ -307,6 +307,10 @@ for (const flavour of ['versitygw', 'minio'] as const)
           'allowed',
         )
         expect(await attempt(() => user.getObject(records, 'not there'))).to.equal('NoSuchKey')
+        const verdict = 'verdicts/b/00/1.json'
+        await user.putObject(records, verdict, Buffer.from('{}'))
+        expect(await attempt(() => user.removeObject(records, verdict))).to.equal('allowed')
+        expect(await attempt(() => user.removeObject(records, 'r/2'))).to.equal('AccessDenied')
       })
 
       it('let the canary work under its prefix only', async () => {
