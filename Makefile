@@ -5,7 +5,7 @@ CLI := $(NODE) services/cli/main.ts
 INSTALLED := node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: all deploy deploy-docker demo env status logs smoke stop start test clean clean-docker help check
+.PHONY: all deploy deploy-docker demo env status logs smoke stop start sweep dead replay test clean clean-docker help check
 
 all: ## deploy, test, clean, one after the other
 	@$(MAKE) deploy && $(MAKE) test && $(MAKE) clean ARGS=--yes
@@ -30,6 +30,15 @@ logs: $(INSTALLED) ## the logs as text (ARGS="--follow avscan")
 
 smoke: $(INSTALLED) ## check a running deployment in seconds
 	@$(CLI) smoke
+
+sweep: $(INSTALLED) ## scan what has no proven verdict, now, and watch (ARGS=--no-wait)
+	@$(CLI) sweep $(ARGS)
+
+dead: $(INSTALLED) ## what was given up, and why (ARGS="--bucket x --long")
+	@$(CLI) dead $(ARGS)
+
+replay: $(INSTALLED) ## send it back to be tried again (ARGS="--bucket x --dry-run")
+	@$(CLI) replay $(ARGS)
 
 stop: $(INSTALLED) ## stop everything, keep the data
 	@$(CLI) stop

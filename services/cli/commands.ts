@@ -126,6 +126,16 @@ export async function smoke(): Promise<number> {
   return 0
 }
 
+// These three look at the broker and the reconciler from inside, where both are in reach.
+const insideReconciler =
+  (name: string) =>
+  async (args: string[]): Promise<number> =>
+    (await existing()).inside('reconciler', [name, ...args])
+
+export const dead = insideReconciler('dead')
+export const replay = insideReconciler('replay')
+export const sweep = insideReconciler('sweep')
+
 export async function demo(): Promise<number> {
   if (process.env['DEMO_INSIDE'] === '1') {
     const { access, place } = demoAccess(process.env)

@@ -1,5 +1,18 @@
 // The one command of the project; every make target calls it. Dispatch and usage only.
-import { clean, demo, deploy, env, logs, smoke, start, status, stop } from './commands.ts'
+import {
+  clean,
+  dead,
+  demo,
+  deploy,
+  env,
+  logs,
+  replay,
+  smoke,
+  start,
+  status,
+  stop,
+  sweep,
+} from './commands.ts'
 import { explain } from './say.ts'
 
 const usage = `usage: main.ts <command>
@@ -10,10 +23,14 @@ const usage = `usage: main.ts <command>
   status   parts, queues, signatures, objects by verdict
   logs     the logs as text: logs [--follow] [--lines N] [part …]
   smoke    check a running deployment with EICAR and a clean object, in seconds
+  sweep    scan what has no proven verdict, now: sweep [--no-wait]
+  dead     what was given up: dead [--long] [--json] [--limit N] [filters]
+  replay   send it back to be tried again: replay [--dry-run] [--limit N] [filters]
   stop     stop everything, keep the data
   start    start what was stopped
   clean    remove the deployment and its data: clean [--yes]
 
+Filters: --reason NAME, --origin QUEUE, --bucket NAME, --key PREFIX, --older-than 2h
 RUNTIME=docker|native chooses the runtime; without it Docker when an engine answers, else native.
 `
 
@@ -24,6 +41,9 @@ const commands: Record<string, (args: string[]) => Promise<number>> = {
   status,
   logs,
   smoke,
+  sweep,
+  dead,
+  replay,
   stop,
   start,
   clean,

@@ -9,6 +9,7 @@ import { FatalError } from '../shared/errors.ts'
 import { silentLog } from '../shared/log.ts'
 import type { SweepRequested } from '../shared/messages.ts'
 import { names } from '../shared/topology.ts'
+import { printable } from './printable.ts'
 import { createRate, createWatch, type SweepFacts, type Watch } from './sweep-watch.ts'
 import { inThousands, renderAge, type Terminal } from './terminal.ts'
 
@@ -26,7 +27,7 @@ export async function sweep(config: Config, args: string[], terminal: Terminal):
   const { out, say } = terminal
   const watch = createWatch(config)
   try {
-    if (!values['no-wait'] && (await watch.facts()) === undefined)
+    if (!values['no-wait'] && (await watch.facts('')) === undefined)
       throw new FatalError(
         `the reconciler does not answer at ${watch.where}`,
         'make status shows whether it runs, make start starts it; --no-wait asks for a sweep that begins when it does',
@@ -88,16 +89,14 @@ async function seeItThrough(
   for (;;) {
     if (signal?.aborted === true) return undefined
     if (!isOver) {
-      const facts = await watch.facts()
+      const facts = await watch.facts(id)
       if ((facts === undefined) !== isAway) {
         isAway = facts === undefined
         say(isAway ? 'The reconciler does not answer …' : 'The reconciler answers again.')
       }
-      if (facts?.sweep?.id === id) ours = facts.sweep
-      const { sweep } = facts ?? {}
-      // Another id: the next one has begun already. None: the reconciler has just been started and resumes it.
-      isOver = ours !== undefined && sweep !== undefined && (sweep.id !== id || !sweep.running)
-      if (!isAway && !isOver) progress(renderSweep(ours, facts?.sweep))
+      ours = facts?.ours ?? ours
+      isOver = ours?.finishedAt !== undefined
+      if (!isAway && !isOver) progress(renderSweep(ours, facts?.running))
     }
     if (isOver) {
       const depth = await watch.depth()
@@ -110,17 +109,19 @@ async function seeItThrough(
   }
 }
 
-export function renderSweep(ours: SweepFacts | undefined, current: SweepFacts | undefined): string {
-  if (ours === undefined)
-    return current?.running === true
-      ? `another sweep is under way (${inThousands(current.seen)} objects seen); this one comes next`
-      : 'waiting for the reconciler to begin'
-  const { seen, queued, total, rate = 0 } = ours
-  const of = total === undefined ? '' : ` of ${inThousands(total)}`
-  const speed = rate > 0 ? `, ${inThousands(Math.round(rate))}/s` : ''
-  const left = total !== undefined && rate > 0 ? (total - seen) / rate : undefined
-  const eta = left === undefined ? '' : `, ${renderAge(left * 1000)} to go`
-  return `sweep: ${inThousands(seen)}${of} objects seen, ${inThousands(queued)} queued${speed}${eta}`
+export function renderSweep(ours: SweepFacts | undefined, running: SweepFacts | undefined): string {
+  if (ours?.running !== true)
+    return running === undefined
+      ? 'waiting for the reconciler to begin'
+      : `another sweep is under way, ${inThousands(running.seen)} objects seen; this one comes next`
+  const { seen, queued, total = 0, rate = 0, paused } = ours
+  // What the last one saw; the bucket has grown when it is fewer.
+  const isKnown = total > seen
+  const of = isKnown ? ` of about ${inThousands(total)}` : ''
+  const speed = rate >= 0.5 ? `, ${inThousands(Math.round(rate))}/s` : ''
+  const eta = isKnown && speed !== '' ? `, ${renderAge(((total - seen) / rate) * 1000)} to go` : ''
+  const why = paused === undefined ? '' : `; waits: ${printable(paused)}`
+  return `${inThousands(seen)}${of} objects seen, ${inThousands(queued)} queued${speed}${eta}${why}`
 }
 
 /** @param rate messages per second by which it gets shorter */

@@ -4,24 +4,33 @@ import { amqpOptions } from '../shared/broker.ts'
 import type { Config } from '../shared/config-schema.ts'
 import { bulkQueue } from '../shared/topology.ts'
 
-/** The one that runs, or the last one. */
 export interface SweepFacts {
   id: string
   running: boolean
+  /** Why it does not go on at the moment. */
+  paused?: string | undefined
+  finishedAt?: string | undefined
   /** Objects that were looked at. */
   seen: number
   /** Jobs in the bulk lane. */
   queued: number
   /** Objects per second. */
   rate?: number | undefined
-  /** Objects there are, where somebody counted them. */
+  /** Objects that the last sweep of everything saw. */
   total?: number | undefined
+}
+
+export interface Facts {
+  /** The sweep with the id that was asked for: waiting, running or finished. */
+  ours: SweepFacts | undefined
+  /** The one that runs. */
+  running: SweepFacts | undefined
 }
 
 export interface Watch {
   where: string
   /** Undefined when the reconciler does not answer. */
-  facts(): Promise<{ sweep: SweepFacts | undefined } | undefined>
+  facts(id: string): Promise<Facts | undefined>
   /** Jobs that wait in the bulk lane; undefined when the broker does not answer. */
   depth(): Promise<number | undefined>
   close(): Promise<void>
@@ -52,11 +61,11 @@ export function createWatch(config: Config): Watch {
 
   return {
     where,
-    async facts() {
+    async facts(id) {
       try {
         // 503 says that something is wrong; the facts are there all the same.
         const answer = await fetch(where, { signal: AbortSignal.timeout(timeoutMs) })
-        return { sweep: sweepOf(await answer.json()) }
+        return readFacts(await answer.json(), id)
       } catch {
         return undefined
       }
@@ -74,11 +83,17 @@ export function createWatch(config: Config): Watch {
   }
 }
 
-function sweepOf(answer: unknown): SweepFacts | undefined {
-  const { sweep } = answer as { sweep?: Partial<SweepFacts> | null }
-  if (typeof sweep?.id !== 'string') return undefined
-  const { id, running, seen = 0, queued = 0, rate, total } = sweep
-  return { id, running: running === true, seen, queued, rate, total }
+/** @param answer of /readyz: `sweeps` has all that wait, run or have just ended */
+export function readFacts(answer: unknown, id: string): Facts {
+  const { sweep, sweeps } = answer as { sweep?: unknown; sweeps?: unknown }
+  const all = [sweep, ...(Array.isArray(sweeps) ? (sweeps as unknown[]) : [])].flatMap(sweepOf)
+  return { ours: all.find((one) => one.id === id), running: all.find(({ running }) => running) }
+}
+
+function sweepOf(value: unknown): SweepFacts[] {
+  if (typeof value !== 'object' || value === null) return []
+  const { id, running, seen = 0, queued = 0, ...rest } = value as Partial<SweepFacts>
+  return id === undefined ? [] : [{ ...rest, id, running: running === true, seen, queued }]
 }
 
 /** Change per second over the last readings. @returns a function that takes a reading */
