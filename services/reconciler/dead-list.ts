@@ -23,30 +23,27 @@ export function renderLetters(letters: readonly Letter[], { width, now }: ListOp
     printable(letter.error),
   ])
   if (width === Infinity) return text(renderTable(head, rows, Infinity))
-  // The error gets what the others leave, and never less than a third of the line.
-  const errorWidth = Math.max(Math.floor(width / 3), 20)
-  const objectWidth = Math.max(Math.floor(width / 3), 20)
+  const widthOf = (column: number) =>
+    Math.max(...[head, ...rows].map((row) => row[column]?.length ?? 0))
+  // Object and error share what the short columns leave; the error has what the object does not need.
+  const short = [0, 1, 2, 3].reduce((sum, at) => sum + Math.min(widthOf(at), most) + 2, 0)
+  const room = Math.max(width - short - 2, 2 * least)
+  const objectWidth = Math.min(widthOf(4), Math.max(Math.floor(room / 2), room - widthOf(5)))
+  const limits = [most, most, most, most, objectWidth, room - objectWidth]
   const cut = rows.map((row) =>
-    row.map((cell, column) => shortenEnd(cell, column === 4 ? objectWidth : 32)),
+    row.map((cell, column) => shortenEnd(cell, limits[column] ?? Infinity)),
   )
-  const taken = renderTable(
-    head.slice(0, -1),
-    cut.map((row) => row.slice(0, -1)),
-  ).reduce((most, line) => Math.max(most, line.length), 0)
-  const room = Math.max(errorWidth, width - taken - 2)
-  return text(
-    renderTable(
-      head,
-      cut.map((row, index) => [...row.slice(0, -1), shortenEnd(rows[index]?.at(-1) ?? '', room)]),
-      Infinity,
-    ),
-  )
+  return text(renderTable(head, cut, Infinity))
 }
+
+/** Columns of a short cell at most, and of object and error at least. */
+const most = 32
+const least = 20
 
 const text = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join('')
 
-function shortenEnd(cell: string, most: number): string {
-  return cell.length <= most ? cell : `${cell.slice(0, most - 1)}…`
+function shortenEnd(cell: string, length: number): string {
+  return cell.length <= length ? cell : `${cell.slice(0, length - 1)}…`
 }
 
 function renderObjects({ objects, otherwise }: Letter, all: boolean): string {

@@ -68,8 +68,8 @@ export async function replay(
   }
   await publisher?.close()
   await queue.close()
-  out(renderReplayed(done, values['dry-run'], performance.now() - begun))
-  if (queue.count === 0) say('nothing is dead')
+  if (queue.count === 0 && done.failure === undefined) say('nothing is dead')
+  else out(renderReplayed(done, values['dry-run'], performance.now() - begun))
   if (queue.others > 0)
     say('Another dead or replay has messages in hand; those were left to it. Run it again.')
   return done.failure === undefined && done.kept.size === 0 ? 0 : 1
