@@ -1,8 +1,5 @@
 // What an object without, or with an unfinished, verdict needs. Pure; the worker asks the same again before it scans.
-import type { Proven } from '../shared/proven.ts'
-
-/** Reason of an object that was given up: worth another try. */
-const givenUp = 199
+import { isUnfinished, type Proven } from '../shared/proven.ts'
 
 /** `proven`: nothing is to be done. */
 export type Need = 'unproven' | 'unfinished' | 'undeleted' | 'proven'
@@ -14,9 +11,7 @@ export type Need = 'unproven' | 'unfinished' | 'undeleted' | 'proven'
 export function needOf(proven: Proven | undefined, options: { deletes: boolean }): Need {
   if (proven === undefined) return 'unproven'
   if (proven.tag === 'infected') return options.deletes ? 'undeleted' : 'proven'
-  const unfinished =
-    proven.tag === 'unscanned' || (proven.tag === 'no' && proven.reason === givenUp)
-  return unfinished ? 'unfinished' : 'proven'
+  return isUnfinished(proven) ? 'unfinished' : 'proven'
 }
 
 /** MinIO takes `evil/` with a body: only an empty one is a folder. */
