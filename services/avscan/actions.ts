@@ -110,10 +110,23 @@ async function remove(
     reached('action', 'deleting')
     await store.remove({ bucket, key, versionId, etag })
     reached('action', 'deleted')
+    // VersityGW answers 204 and deletes nothing while it deletes another version of the same key.
+    if (await isThere(job.object, store))
+      throw new Error(`the store says that it deleted ${bucket}/${key}, and it is still there`)
     return 'done'
   } catch (error) {
     if (error instanceof ObjectGoneError) return 'already gone'
     if (error instanceof ObjectChangedError) return 'overwritten'
+    throw error
+  }
+}
+
+async function isThere(object: ActionJob['object'], store: ObjectStore): Promise<boolean> {
+  const { bucket, key, versionId, etag } = object
+  try {
+    return (await store.head({ bucket, key, versionId })).etag === etag
+  } catch (error) {
+    if (error instanceof ObjectGoneError) return false
     throw error
   }
 }

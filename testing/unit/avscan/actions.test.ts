@@ -72,6 +72,14 @@ describe('actOnMessage', () => {
     expect(bench.published).to.deep.equal([])
   })
 
+  it('believes no deletion after which the version is still there', async () => {
+    const infected = bench.store.put(bucket, 'k', 'bad')
+    bench.store.remove = () => Promise.resolve()
+
+    expect(await rejection(actOnMessage(job(infected), deps()))).to.match(/still there/)
+    expect(bench.published).to.deep.equal([])
+  })
+
   it('discards what is no action job', async () => {
     for (const body of ['x', '{}', '{"action":"format"}', '{"action":"delete","object":{}}'])
       expect(await rejection(actOnMessage({ body: Buffer.from(body) }, deps()))).to.be.instanceOf(
