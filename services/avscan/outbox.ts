@@ -13,7 +13,7 @@ import {
   type VerdictMessage,
 } from '../shared/messages.ts'
 import { names } from '../shared/topology.ts'
-import { momentOf } from '../shared/proof.ts'
+import { identityOf } from '../shared/proof.ts'
 import type { Marked } from '../shared/proven.ts'
 
 export interface Outbox {
@@ -155,12 +155,8 @@ export async function publishDone(
     exchange: names.verdicts,
     routingKey: `object.${done}.${bucket}`,
     body: Buffer.from(JSON.stringify(message)),
-    messageId: messageId(
-      bucket,
-      key,
-      versionId,
-      etag,
-      moment({ versionId, lastModified: new Date(lastModified) }),
+    messageId: idOf(
+      { bucket, key, facts: { versionId, etag, lastModified: new Date(lastModified) } },
       done,
       undefined,
     ),
@@ -180,14 +176,19 @@ function detailsOf({ bucket, key, facts }: Marked): ObjectDetails {
   }
 }
 
+/** The object of a message, as far as its id needs it. */
+interface Identified {
+  bucket: string
+  key: string
+  facts: Pick<Marked['facts'], 'versionId' | 'etag' | 'lastModified'>
+}
+
 function idOf(
-  { bucket, key, facts }: Marked,
+  { bucket, key, facts }: Identified,
   what: string,
   generation: string | undefined,
 ): string {
-  return messageId(bucket, key, facts.versionId, facts.etag, moment(facts), what, generation)
-}
-
-function moment(facts: Parameters<typeof momentOf>[0]): string | undefined {
-  return momentOf(facts)?.toString()
+  const { versionId, etag, lastModified } = facts
+  const identity = identityOf({ bucket, key, versionId, etag, lastModified })
+  return messageId(...identity.map((part) => part?.toString()), what, generation)
 }

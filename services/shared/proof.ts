@@ -53,11 +53,7 @@ export function proofVersion(signatureVersion: string): string {
 function mac(facts: ProvenFacts, key: string): string {
   const text = JSON.stringify([
     'bucket-av-scanner proof 1',
-    facts.bucket,
-    facts.key,
-    facts.versionId ?? null,
-    facts.etag,
-    momentOf(facts),
+    ...identityOf(facts),
     facts.verdict,
     facts.reason,
     facts.signatureVersion,
@@ -66,12 +62,15 @@ function mac(facts: ProvenFacts, key: string): string {
 }
 
 /**
- * What tells two uploads of the same bytes apart where there are no versions, in seconds: stores give milliseconds in one
- * answer and not in another. A version is what it is without it, and VersityGW dates it anew when the next one is put.
+ * What makes these bytes these bytes, the same whoever looks and whenever: VersityGW lists `a//b` as `a/b`, and dates a
+ * version anew when the next one is put. Where there are no versions the time, in seconds (stores give milliseconds in one
+ * answer and not in another), tells two uploads of the same bytes apart.
  */
-export function momentOf(facts: {
-  versionId: string | undefined
-  lastModified: Date
-}): number | null {
-  return facts.versionId === undefined ? Math.floor(facts.lastModified.getTime() / 1000) : null
+export function identityOf(
+  facts: Pick<ProvenFacts, 'bucket' | 'key' | 'versionId' | 'etag' | 'lastModified'>,
+): [bucket: string, key: string, version: string | null, etag: string, seconds: number | null] {
+  const { bucket, key, versionId, etag, lastModified } = facts
+  if (versionId === undefined)
+    return [bucket, key, null, etag, Math.floor(lastModified.getTime() / 1000)]
+  return [bucket, key.replaceAll(/\/{2,}/g, '/'), versionId, etag, null]
 }

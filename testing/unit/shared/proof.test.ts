@@ -81,6 +81,12 @@ describe('writeProof and readProof', () => {
     expect(readProof(writeProof(facts, key), later, [key])).not.to.equal(undefined)
   })
 
+  it('holds for a key as VersityGW lists it', () => {
+    const proof = writeProof({ ...facts, key: 'a//b' }, key)
+
+    expect(readProof(proof, { ...facts, key: 'a/b' }, [key])).not.to.equal(undefined)
+  })
+
   it('ignores milliseconds, which stores give in one answer and not in another', () => {
     const unversioned = { ...facts, versionId: undefined }
     const exact = { ...unversioned, lastModified: new Date('2026-11-21T04:00:00.789Z') }
