@@ -30,7 +30,8 @@ export function createBrokerControl(config: Config, access: BrokerAccess) {
   let model: Promise<ChannelModel> | undefined
 
   const connection = async (): Promise<ChannelModel> => {
-    model ??= connect(
+    if (model !== undefined) return model
+    model = connect(
       {
         protocol: 'amqps',
         hostname: '127.0.0.1',

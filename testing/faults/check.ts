@@ -52,10 +52,7 @@ export function createCheck(options: CheckOptions) {
     }
   }
 
-  /** The proven verdict; a sweep on VersityGW knows the key only as it is listed. */
-  const proven = async ({ key }: Upload, facts: ObjectFacts) =>
-    (await proofs.proven({ bucket, key, facts })) ??
-    (samePlace(key) === key ? undefined : proofs.proven({ bucket, key: samePlace(key), facts }))
+  const proven = ({ key }: Upload, facts: ObjectFacts) => proofs.proven({ bucket, key, facts })
 
   function checkWebhooks(upload: Upload, tally: Tally, say: (text: string) => void): void {
     const { verdicts, deleted } = webhooks.of(upload)

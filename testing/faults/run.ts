@@ -1,7 +1,8 @@
 // The fault suite: breaks a deployed stack in every way we know, and checks every object and every webhook afterwards.
-// Usage: node testing/faults/run.ts [--store versitygw|minio] [--only NAME …] [--short] [--objects N] [--seed N] [--list]
+// Usage: node testing/faults/run.ts [--store versitygw|minio] [--only NAME …] [--short] [--objects N] [--seed N] [--list] [--hold]
+// --hold leaves the deployment of a row that failed as it is, until its file `hold` is removed.
 // Writes testing/faults/results/<short|full>.{md,json}; ends with `N passed, N failed, N skipped`.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { findProgram } from '../../services/cli/find-program.ts'
@@ -23,6 +24,7 @@ const { values, positionals } = parseArgs({
     objects: { type: 'string', default: '200' },
     seed: { type: 'string' },
     list: { type: 'boolean', default: false },
+    hold: { type: 'boolean', default: false },
   },
 })
 const print = (text: string) => process.stdout.write(`${text}\n`)
@@ -90,12 +92,21 @@ async function playAll(
       const result = await play(row, stage, options)
       results.push(result)
       report(result)
+      if (!result.passed && values.hold) await hold(stage.deployment.runDir)
       if (!result.passed) await recover(() => stage.parts.troubles())
     }
   } finally {
     await stage.close()
   }
   return results
+}
+
+/** For somebody who looks into it. */
+async function hold(runDir: string): Promise<void> {
+  const file = join(runDir, 'hold')
+  writeFileSync(file, '')
+  print(`held: rm ${file} to go on`)
+  while (existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 500))
 }
 
 /** A row that failed must not make the next one fail. */

@@ -47,7 +47,7 @@ export interface FaultContext {
   /** The engine's signatures: a folder for testSignatureSet; put back what was there. */
   signatures: string
   /** Waits, within a bound, until no part is away and nothing is paused. */
-  recovered(): Promise<void>
+  recovered: () => Promise<void>
   /** A line of progress. */
   say: (text: string) => void
 }
