@@ -1,6 +1,5 @@
 // The worker's lanes: live and bulk scan jobs, and actions; what handles each, and what tells that an outage is over.
 import { actOnMessage, giveUpAction, type ActionDependencies } from './actions.ts'
-import type { EngineInfo } from './engines/engine.ts'
 import { giveUpMessage, scanMessage, type ScanDependencies } from './scan.ts'
 import { Share } from './share.ts'
 import type { Config } from '../shared/config-schema.ts'
@@ -10,7 +9,7 @@ import { actionsQueue, bulkQueue, jobRetryDelaysMs } from '../shared/topology.ts
 
 export interface Probes {
   store(): Promise<unknown>
-  engines(): Promise<EngineInfo[]>
+  engine(): Promise<unknown>
 }
 
 /** Room in the scan folder without which no object is worth trying. */
@@ -42,7 +41,7 @@ export function createLanes(
       await scanning.folder.checkRoom(
         error instanceof NoSpaceError ? Math.max(error.needBytes, leastRoomBytes) : leastRoomBytes,
       )
-      await probes.engines()
+      await probes.engine()
     },
   }
   return [

@@ -1,5 +1,7 @@
 // avscan: takes scan and action jobs from the broker, judges objects, marks them, tells the verdicts. Wiring only.
 import { refuseRacyDeletes } from './actions.ts'
+import { EngineCare } from './engine-care.ts'
+import { EngineNews } from './engine-news.ts'
 import { createEngines } from './engines/create.ts'
 import { createLanes } from './lanes.ts'
 import { createMarks } from './marks.ts'
@@ -9,6 +11,7 @@ import { createWorkerHealth } from './worker-health.ts'
 import { connectPublisher } from '../shared/broker.ts'
 import { GiB, maxObjectBytes } from '../shared/config-schema.ts'
 import { startConsumer } from '../shared/consumer.ts'
+import { silentLog } from '../shared/log.ts'
 import { runService } from '../shared/lifecycle.ts'
 import { createObjectStore } from '../shared/object-store.ts'
 import { waitUntilReady } from '../shared/retry.ts'
@@ -19,9 +22,11 @@ const required = ['store.user', 'store.password', 'broker.user', 'broker.passwor
 await runService('avscan', { required }, async ({ config, log, signal, defer }) => {
   const { buckets } = config.store
   const metrics = createMetrics()
-  const engines = createEngines(config, log)
-  defer(() => Promise.all(engines.map((engine) => engine.close())))
-  const health = createWorkerHealth(engines, metrics)
+  const care = new EngineCare(config, metrics, log)
+  const engines = createEngines(config, log, care)
+  const { judge } = engines
+  defer(() => judge.close())
+  const health = createWorkerHealth(engines.parts, metrics)
   const server = await health.listen(config, log)
   defer(() => server.close())
   const folder = await openScanFolder(config.scan.folder, config.limits.volumeGb * GiB)
@@ -31,15 +36,15 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
 
   const probes = {
     store: () => Promise.all(buckets.map((bucket) => store.ping(bucket))),
-    engines: async () =>
-      health.enginesProbed(await Promise.all(engines.map((engine) => engine.probe(signal)))),
+    engine: () => judge.probe(signal),
   }
   const { waiting } = health
   await waitUntilReady('the object store', probes.store, { log, signal, waiting })
   const { deleteUnversioned } = config.actions
   const unversioned = { store, recordsBucket: config.records.bucket, deleteUnversioned }
   await refuseRacyDeletes(buckets, config.actions.delete, unversioned)
-  await waitUntilReady('the engine', probes.engines, { log, signal, waiting })
+  // The engine tells its outages itself.
+  await waitUntilReady('the engine', probes.engine, { log: silentLog, signal, waiting })
   const publisher = await connectPublisher(config, log, signal)
   defer(() => publisher.close())
 
@@ -47,7 +52,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const policy = { tags: config.tags.enabled, delete: config.actions.delete }
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
   const marks = createMarks(store, config)
-  const scanning = { store, engines, folder, marks, outbox, metrics, log, ...limits }
+  const scanning = { store, engines: [judge], folder, marks, outbox, metrics, log, ...limits }
   const lanes = createLanes(
     config,
     scanning,
@@ -57,6 +62,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   )
   const consumer = await startConsumer(config, lanes, publisher, log, signal)
   defer(() => consumer.stop(config.shutdown.timeoutMs))
+  care.run({ engines, consumer, news: new EngineNews(publisher), signal })
   health.consuming(consumer, publisher, folder)
   log.info('ready', { buckets, maxObjectBytes: limits.maxObjectBytes })
 })

@@ -71,6 +71,24 @@ export function createMetrics() {
       help: 'Reserved for running downloads',
       registers,
     }),
+    breaker: new Gauge({
+      name: 'avscan_engine_breaker_state',
+      help: '0: the address is used; 1: tried again, one scan at a time; 2: left alone',
+      labelNames: ['engine', 'address'],
+      registers,
+    }),
+    engineFailures: new Counter({
+      name: 'avscan_engine_failures_total',
+      help: 'Scans and canaries that failed for reasons of the engine',
+      labelNames: ['engine'],
+      registers,
+    }),
+    canary: new Gauge({
+      name: 'avscan_engine_canary_up',
+      help: '1 while the last canary of at least one address came back right',
+      labelNames: ['engine'],
+      registers,
+    }),
     signatures: new Gauge({
       name: 'avscan_signatures_info',
       help: '1; the labels say which engine and signatures judge',

@@ -1,5 +1,5 @@
 // What a worker says of itself on /readyz and /metrics: why it does not work at the moment, and by which signatures it judges.
-import type { Engine, EngineInfo } from './engines/engine.ts'
+import type { Engine } from './engines/engine.ts'
 import type { Metrics } from './metrics.ts'
 import type { ScanFolder } from './scan-folder.ts'
 import type { Publisher } from '../shared/broker.ts'
@@ -28,23 +28,6 @@ export function createWorkerHealth(engines: readonly Engine[], metrics: Metrics)
     waiting: (reason: Error) => {
       missing = [describeError(reason)]
     },
-    /** Takes note of what the engines say they are. */
-    enginesProbed: (infos: EngineInfo[]) => {
-      metrics.signatures.reset()
-      for (const [index, info] of infos.entries()) {
-        metrics.signatures.set(
-          {
-            engine: engines[index]?.name ?? '',
-            engine_version: info.engineVersion,
-            signature_version: info.signatureVersion,
-            signature_date: info.signatureDate ?? '',
-            signature_set: info.signatureSet,
-          },
-          1,
-        )
-      }
-      return infos
-    },
     consuming: (consumer: Consumer, publisher: Publisher, folder: ScanFolder) => {
       running = { consumer, publisher, folder }
     },
@@ -53,7 +36,7 @@ export function createWorkerHealth(engines: readonly Engine[], metrics: Metrics)
         notReady,
         facts: () => ({
           version,
-          engines: engines.map((engine) => ({ name: engine.name, ...engine.info })),
+          engines: engines.map(({ name, info, addresses }) => ({ name, ...info, addresses })),
           lanes: running?.consumer.lanes,
         }),
         registry: metrics.registry,
@@ -63,7 +46,31 @@ export function createWorkerHealth(engines: readonly Engine[], metrics: Metrics)
             metrics.running.set({ lane: queue }, count)
           }
           metrics.budget.set(running?.folder.budget.usedBytes ?? 0)
+          showEngines(engines, metrics)
         },
       }),
+  }
+}
+
+const breakerStates = { closed: 0, 'half-open': 1, open: 2 }
+
+function showEngines(engines: readonly Engine[], metrics: Metrics): void {
+  // Addresses and signatures come and go.
+  for (const gauge of [metrics.breaker, metrics.signatures]) gauge.reset()
+  for (const { name: engine, addresses, info } of engines) {
+    for (const { address, breaker } of addresses)
+      metrics.breaker.set({ engine, address }, breakerStates[breaker])
+    metrics.canary.set({ engine }, addresses.some(({ canary }) => canary === true) ? 1 : 0)
+    if (info === undefined) continue
+    metrics.signatures.set(
+      {
+        engine,
+        engine_version: info.engineVersion,
+        signature_version: info.signatureVersion,
+        signature_date: info.signatureDate ?? '',
+        signature_set: info.signatureSet,
+      },
+      1,
+    )
   }
 }

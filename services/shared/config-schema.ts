@@ -485,8 +485,8 @@ export function maxObjectBytes(config: Config): number {
   return config.limits.maxObjectBytes ?? Math.floor((config.limits.volumeGb * GiB) / 2)
 }
 
-export function enginePort(config: Config): number {
-  return config.engine.port ?? (config.engine.kind === 'clamd' ? 3310 : 9443)
+export function enginePort({ kind, port }: Pick<Config['engine'], 'kind' | 'port'>): number {
+  return port ?? (kind === 'clamd' ? 3310 : 9443)
 }
 
 /** PUBLISH_URL and REPORT_CLEAN are shorthand for the endpoint named `` (queue `avscan.notify`). */

@@ -147,7 +147,7 @@ describe('avscan between real servers', function () {
     expect(waiting.reasons.join()).to.match(/ENOENT|ECONNREFUSED/)
     await uploader.awaitDeleted(object)
     await isReady()
-    expect(worker?.log()).to.include('waiting for the engine')
+    expect(worker?.log()).to.include('the engine cannot be used')
   })
 
   for (const [title, body, reason] of [

@@ -203,7 +203,6 @@ class ClamavRest implements Engine {
   async #trust(): Promise<Trusted> {
     const { lookMs, canaryMs } = this.#options
     let version = this.#version
-    const before = this.info
     if (version === undefined || performance.now() - this.#lookedAt >= lookMs)
       version = await this.#look()
     const info = engineInfoOf(version, this.#options.signatureSet)
@@ -217,7 +216,7 @@ class ClamavRest implements Engine {
       this.#version = version
       this.#canaryAt = performance.now()
       this.info = info
-      this.#watch.judgesBy(this.#address, info, before)
+      this.#watch.judgesBy(this.#address, info)
     }
     return { info, version }
   }

@@ -2,6 +2,7 @@
 // many as its breaker lets through. It knows neither protocol nor verdict.
 import { lookup } from 'node:dns/promises'
 import type { NetConnectOpts } from 'node:net'
+import { toError } from '../../shared/errors.ts'
 import { Breaker, defaultBreaker, type BreakerOptions, type Trial } from './breaker.ts'
 import type { ClamdSession } from './clamd-session.ts'
 import type { Watched } from './engine-watch.ts'
@@ -9,6 +10,8 @@ import { Places } from './places.ts'
 
 export interface Address extends Watched {
   readonly target: NetConnectOpts
+  /** Why the host has no address: then this one stands for it, so that its outage is seen like any other. */
+  readonly unknown: Error | undefined
   readonly idle: ClamdSession[]
   busy: number
 }
@@ -29,6 +32,7 @@ export interface PoolOptions {
 }
 
 const lookAgainMs = 10_000
+const lookSoonMs = 1_000
 
 export class ClamdPool {
   readonly #options: PoolOptions
@@ -48,7 +52,8 @@ export class ClamdPool {
 
   /** Every address the host has now; a name that cannot be resolved any more keeps what it had. */
   async addresses(): Promise<readonly Address[]> {
-    if (performance.now() - this.#resolvedAt > lookAgainMs) {
+    const isUnknown = this.#addresses.some(({ unknown }) => unknown !== undefined)
+    if (performance.now() - this.#resolvedAt > (isUnknown ? lookSoonMs : lookAgainMs)) {
       this.#resolving ??= this.#resolve().finally(() => (this.#resolving = undefined))
       await this.#resolving
     }
@@ -95,31 +100,36 @@ export class ClamdPool {
   async #resolve(): Promise<void> {
     const { socket, host, port } = this.#options
     let targets: NetConnectOpts[] = [{ path: socket }]
+    let unknown: Error | undefined
     if (socket === '') {
       try {
         const found = await (this.#options.resolve ?? everyAddress)(host)
         targets = [...new Set(found)].map((address) => ({ host: address, port }))
       } catch (error) {
-        if (this.#addresses.length === 0) throw error
+        unknown = toError(error)
         targets = this.#addresses.map((one) => one.target)
+        if (targets.length === 0) targets = [{ host, port }]
       }
     }
     this.#addresses = targets.map((target) => {
       const label = labelOf(target)
       const known = this.#addresses.find((one) => one.label === label)
-      const breaker = new Breaker(this.#options.breaker ?? defaultBreaker)
-      const fresh = {
-        label,
-        target,
-        idle: [],
-        busy: 0,
-        breaker,
-        canary: undefined,
-        info: undefined,
-      }
-      return known ?? fresh
+      return known ?? this.#address(label, target, unknown)
     })
     this.#resolvedAt = performance.now()
+  }
+
+  #address(label: string, target: NetConnectOpts, unknown: Error | undefined): Address {
+    return {
+      label,
+      target,
+      unknown,
+      idle: [],
+      busy: 0,
+      breaker: new Breaker(this.#options.breaker ?? defaultBreaker),
+      canary: undefined,
+      info: undefined,
+    }
   }
 }
 

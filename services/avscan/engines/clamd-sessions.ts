@@ -50,6 +50,9 @@ export class ClamdSessions {
   /** A new one whose canary has passed. */
   async open(address: Address, signal: AbortSignal): Promise<ClamdSession> {
     let session: ClamdSession
+    const { unknown } = address
+    if (unknown !== undefined)
+      throw new EngineUnavailableError(`find clamd: ${describeError(unknown)}`, { cause: unknown })
     try {
       session = await ClamdSession.connect(address.target, this.#options, signal)
     } catch (error) {

@@ -2,7 +2,6 @@
 // on the very session that gives it. VERSION is asked again after every finding: what was judged while it changed is
 // judged again.
 import {
-  describeError,
   EngineUnavailableError,
   OutageError,
   RetryLaterError,
@@ -64,9 +63,8 @@ class Clamd implements Engine {
     this.#pool = new ClamdPool(options)
     this.#watch = new EngineWatch(this.name, log, events)
     this.#sessions = new ClamdSessions(this.#options, (address, info) => {
-      const before = this.info
       this.info = info
-      this.#watch.judgesBy(address, info, before)
+      this.#watch.judgesBy(address, info)
     })
     this.#sweep = setInterval(
       () => this.#sessions.endIdle(this.#pool.known),
@@ -87,7 +85,7 @@ class Clamd implements Engine {
     const tried = new Set<Address>()
     let first: Error | undefined
     for (;;) {
-      const place = await this.#resolved(() => this.#pool.take(tried, signal), signal)
+      const place = await this.#pool.take(tried, signal)
       if (place === undefined) throw this.#down(first)
       const { address, trial } = place
       try {
@@ -105,7 +103,7 @@ class Clamd implements Engine {
   }
 
   async probe(signal: AbortSignal): Promise<EngineInfo> {
-    const addresses = await this.#resolved(() => this.#pool.addresses(), signal)
+    const addresses = await this.#pool.addresses()
     const answers = await Promise.allSettled(addresses.map((address) => this.#try(address, signal)))
     signal.throwIfAborted()
     for (const answer of answers) if (answer.status === 'fulfilled') return answer.value
@@ -119,17 +117,6 @@ class Clamd implements Engine {
     this.#closing.abort(error)
     this.#sessions.close(error)
     return Promise.resolve()
-  }
-
-  async #resolved<T>(action: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    try {
-      return await action()
-    } catch (error) {
-      signal.throwIfAborted()
-      throw this.#down(
-        new EngineUnavailableError(`find ${this.name}: ${describeError(error)}`, { cause: error }),
-      )
-    }
   }
 
   /** The canary at one address, on a connection of its own. */

@@ -58,10 +58,11 @@ export class EngineWatch {
   }
 
   /** Takes note of what a canary at `address` was judged by. */
-  judgesBy(address: Watched, info: EngineInfo, before: EngineInfo | undefined): void {
+  judgesBy(address: Watched, info: EngineInfo): void {
+    const before = address.info?.signatureVersion
     address.canary = true
     address.info = info
-    if (info.signatureVersion !== before?.signatureVersion) this.#events.signatures(this.#name)
+    if (info.signatureVersion !== before) this.#events.signatures(this.#name)
   }
 }
 

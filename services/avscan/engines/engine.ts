@@ -58,7 +58,7 @@ export interface EngineEvents {
   down(engine: string, error: Error): void
   /** something has worked again after `down` */
   up(engine: string, since: Date): void
-  /** it judges by other signatures, or has just said for the first time by which */
+  /** one of its addresses judges by other signatures, or has just said for the first time by which */
   signatures(engine: string): void
 }
 

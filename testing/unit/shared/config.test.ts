@@ -328,8 +328,8 @@ describe('the configuration', () => {
       env: { MAX_OBJECT_BYTES: '1000', ENGINE: 'clamav-rest' },
     })
 
-    expect([maxObjectBytes(plain), enginePort(plain)]).to.deep.equal([1024 ** 3, 3310])
-    expect([maxObjectBytes(other), enginePort(other)]).to.deep.equal([1000, 9443])
+    expect([maxObjectBytes(plain), enginePort(plain.engine)]).to.deep.equal([1024 ** 3, 3310])
+    expect([maxObjectBytes(other), enginePort(other.engine)]).to.deep.equal([1000, 9443])
   })
 
   it('makes PUBLISH_URL and REPORT_CLEAN the endpoint without a name', () => {
