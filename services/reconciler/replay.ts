@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { connectPublisher, type Publication, type Publisher } from '../shared/broker.ts'
 import type { Config } from '../shared/config-schema.ts'
+import { replayedHeader } from '../shared/consumer.ts'
 import { describeError, toError, UnroutableError } from '../shared/errors.ts'
 import { silentLog } from '../shared/log.ts'
 import { renderTable } from '../shared/table.ts'
@@ -98,7 +99,7 @@ function createSender(queue: DeadQueue, publisher: Publisher | undefined): Sende
   }
 }
 
-/** Id, type and foreign headers as they were; attempts, outages and the death are forgotten. */
+/** Id, type and foreign headers as they were; attempts, outages and the death are forgotten, but not that it was worked on. */
 export function publicationOf(letter: Letter, origin: string): Publication {
   const { body, messageId, type, headers } = letter
   return {
@@ -107,9 +108,13 @@ export function publicationOf(letter: Letter, origin: string): Publication {
     body,
     messageId,
     type,
-    headers: Object.fromEntries(
-      Object.entries(headers).filter(([name]) => !/^(avscan|x)-/i.test(name)),
-    ),
+    headers: {
+      ...Object.fromEntries(
+        Object.entries(headers).filter(([name]) => !/^(avscan|x)-/i.test(name)),
+      ),
+      // It may have died between its tag and its verdict: then the proof alone must not end it.
+      [replayedHeader]: 1,
+    },
   }
 }
 

@@ -156,7 +156,7 @@ describe('dead letters on a real RabbitMQ', function () {
         type: 'test',
         body: '{"objects":[{"bucket":"b","key":"k/7"}],"trigger":{"kind":"sweep","id":"s"}}',
       })
-      expect(keptHeaders(found[7]?.headers)).to.deep.equal({ mine: 'kept' })
+      expect(keptHeaders(found[7]?.headers)).to.deep.equal({ mine: 'kept', 'avscan-replayed': 1 })
       expect(await letters.count(names.dead)).to.equal(0)
     })
 
@@ -213,7 +213,7 @@ describe('dead letters on a real RabbitMQ', function () {
 
       const [found] = await letters.take(queue)
       expect(found).to.include({ id: 'killer', type: 'test' })
-      expect(keptHeaders(found?.headers)).to.deep.equal({ mine: 'kept' })
+      expect(keptHeaders(found?.headers)).to.deep.equal({ mine: 'kept', 'avscan-replayed': 1 })
     })
 
     it('replays nothing in circles: what dies again meanwhile stays', async () => {

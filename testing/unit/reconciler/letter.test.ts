@@ -182,7 +182,7 @@ describe('createFilter', () => {
 })
 
 describe('publicationOf', () => {
-  it('keeps body, id, type and foreign headers, and forgets all tries and the death', () => {
+  it('keeps body, id, type and foreign headers, and forgets all tries and the death, but not that it was worked on', () => {
     const headers = { ...ours, ...brokers, 'X-Upper': 1, 'Avscan-Odd': 1, mine: 'kept' }
     const letter = letterOf({ body: job({ bucket: 'b', key: 'k' }), headers })
 
@@ -192,7 +192,7 @@ describe('publicationOf', () => {
       body: letter.body,
       messageId: 'id',
       type: 't',
-      headers: { mine: 'kept' },
+      headers: { mine: 'kept', 'avscan-replayed': 1 },
     })
   })
 })
