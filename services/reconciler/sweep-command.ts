@@ -96,7 +96,7 @@ async function seeItThrough(
       }
       ours = facts?.ours ?? ours
       isOver = ours?.finishedAt !== undefined
-      if (!isAway && !isOver) progress(renderSweep(ours, facts?.running))
+      if (!isAway && !isOver) progress(renderSweep(ours, facts?.other))
     }
     if (isOver) {
       const depth = await watch.depth()
@@ -109,11 +109,12 @@ async function seeItThrough(
   }
 }
 
-export function renderSweep(ours: SweepFacts | undefined, running: SweepFacts | undefined): string {
-  if (ours?.running !== true)
-    return running === undefined
-      ? 'waiting for the reconciler to begin'
-      : `another sweep is under way, ${inThousands(running.seen)} objects seen; this one comes next`
+export function renderSweep(ours: SweepFacts | undefined, other: SweepFacts | undefined): string {
+  // What events may have missed goes before what somebody asked for, and one at a time is at work.
+  const isBehind = other !== undefined && (ours?.rate ?? 0) === 0
+  if (isBehind && (ours?.running !== true || (other.rate ?? 0) > 0))
+    return `another sweep goes first, ${inThousands(other.seen)} objects seen`
+  if (ours?.running !== true) return 'waiting for the reconciler to begin'
   const { seen, queued, total = 0, rate = 0, paused } = ours
   // What the last one saw; the bucket has grown when it is fewer.
   const isKnown = total > seen

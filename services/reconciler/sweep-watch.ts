@@ -23,8 +23,8 @@ export interface SweepFacts {
 export interface Facts {
   /** The sweep with the id that was asked for: waiting, running or finished. */
   ours: SweepFacts | undefined
-  /** The one that runs. */
-  running: SweepFacts | undefined
+  /** Another one that is at work; of those that have begun, one at a time is. */
+  other: SweepFacts | undefined
 }
 
 export interface Watch {
@@ -87,7 +87,11 @@ export function createWatch(config: Config): Watch {
 export function readFacts(answer: unknown, id: string): Facts {
   const { sweep, sweeps } = answer as { sweep?: unknown; sweeps?: unknown }
   const all = [sweep, ...(Array.isArray(sweeps) ? (sweeps as unknown[]) : [])].flatMap(sweepOf)
-  return { ours: all.find((one) => one.id === id), running: all.find(({ running }) => running) }
+  const running = all.filter((one) => one.running && one.id !== id)
+  return {
+    ours: all.find((one) => one.id === id),
+    other: running.find(({ rate = 0 }) => rate > 0) ?? running[0],
+  }
 }
 
 function sweepOf(value: unknown): SweepFacts[] {

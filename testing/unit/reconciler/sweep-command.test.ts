@@ -24,10 +24,19 @@ describe('renderSweep', () => {
     )
   })
 
+  it('says when another one is at work although this one has begun', () => {
+    const gap = { id: 'gap', running: true, seen: 3000, queued: 1, rate: 16.3 }
+
+    expect(renderSweep({ ...ours, rate: 0 }, gap)).to.equal(
+      'another sweep goes first, 3,000 objects seen',
+    )
+    expect(renderSweep({ ...ours, rate: 10 }, { ...gap, rate: 0 })).to.match(/^5,000 objects/)
+  })
+
   it('says what it waits for before it has begun', () => {
     expect(renderSweep(undefined, undefined)).to.equal('waiting for the reconciler to begin')
     expect(renderSweep({ ...ours, running: false }, { ...ours, id: 'other' })).to.equal(
-      'another sweep is under way, 5,000 objects seen; this one comes next',
+      'another sweep goes first, 5,000 objects seen',
     )
   })
 })
@@ -42,18 +51,18 @@ describe('renderDraining', () => {
 })
 
 describe('readFacts', () => {
-  it('finds the sweep that was asked for among all, and the one that runs', () => {
+  it('finds the sweep that was asked for among all, and another that is at work', () => {
     const other = { id: 'o', running: true, seen: 1, queued: 0 }
     const mine = { id: 'i', running: false, seen: 0, queued: 0 }
 
     expect(readFacts({ sweep: other, sweeps: [mine, other] }, 'i')).to.deep.equal({
       ours: mine,
-      running: other,
+      other,
     })
   })
 
   it('bears an answer without sweeps', () => {
-    const nothing = { ours: undefined, running: undefined }
+    const nothing = { ours: undefined, other: undefined }
     for (const answer of [{}, { sweep: null, sweeps: 'x' }, { sweep: 5 }, { sweeps: [null, {}] }])
       expect(readFacts(answer, 'i'), JSON.stringify(answer)).to.deep.equal(nothing)
   })
