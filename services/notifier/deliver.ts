@@ -12,7 +12,7 @@ import type { Delivery, Lane } from '../shared/consumer.ts'
 import { DiscardError, errorCode, OutageError, RetryLaterError, toError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import { decodeOutMessage, type OutMessage } from '../shared/messages.ts'
-import { notifyQueue, webhookRetryDelaysMs } from '../shared/topology.ts'
+import { notifyQueue, signaturesUpdatedKey, webhookRetryDelaysMs } from '../shared/topology.ts'
 import { tlsProblem } from '../shared/trust.ts'
 import type { EndpointMetrics } from './metrics.ts'
 import type { Answer, Poster } from './post.ts'
@@ -117,7 +117,9 @@ export function createDeliverer(endpoint: EndpointConfig, options: DelivererOpti
       return pausedUntil === undefined ? 'on' : gone().message
     },
     async handle(delivery) {
-      if (poster === undefined) return metrics.delivery('dropped')
+      // News of the engines is about no object.
+      if (poster === undefined || delivery.type === signaturesUpdatedKey)
+        return metrics.delivery('dropped')
       const message = decode(delivery.body)
       if (!wants(endpoint, message)) return metrics.delivery('dropped')
       if (pausedUntil !== undefined && now() < pausedUntil) throw gone()

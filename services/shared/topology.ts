@@ -30,7 +30,7 @@ export interface Topology {
   bindings: Binding[]
 }
 
-/** Routing key on the verdicts exchange: the engines judge by other signatures now. */
+/** Routing key on the verdicts exchange, and type of the message: the engines judge by other signatures now. */
 export const signaturesUpdatedKey = 'signatures.updated'
 
 const second = 1000
