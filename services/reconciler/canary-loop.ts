@@ -90,6 +90,7 @@ export class CanaryLoop {
       const error = toError(thrown)
       this.#fails(describeError(error))
       flow.lost('the end-to-end canary failed')
+      await flow.stillLost().catch(() => {})
     }
   }
 

@@ -1,6 +1,6 @@
 // Watches over the flow of events: when one may have been lost, everything since the last moment when all was known to be well is
 // swept, as soon as the end-to-end canary shows that events flow again.
-import { addSweep, newSweep, type StateFile } from './state.ts'
+import { addSweep, newSweep, type ReconcilerState, type StateFile, type Sweep } from './state.ts'
 import type { Log } from '../shared/log.ts'
 
 export interface FlowOptions {
@@ -9,6 +9,10 @@ export interface FlowOptions {
   marginMs: number
   onGap: (reason: string) => void
   log: Log
+  /** While the gap does not close, what came since it opened is swept all the same, so often. */
+  everyMs: number
+  /** Whether the bulk lane has nothing left of an earlier sweep. */
+  isIdle: () => Promise<boolean>
 }
 
 export interface FlowFacts {
@@ -24,6 +28,8 @@ export class Flow {
   #mishaps = 0
   #gap: Set<string> | undefined
   #disturbed = new AbortController()
+  /** When the gap opened, or was last swept. */
+  #sweptAt = performance.now()
 
   /** What happened while this process was away nobody knows: it begins with a gap. */
   constructor(options: FlowOptions) {
@@ -41,6 +47,7 @@ export class Flow {
         reason,
         since: this.#options.state.current.coveredUntil,
       })
+    if (this.#gap === undefined) this.#sweptAt = performance.now()
     this.#gap ??= new Set()
     this.#gap.add(reason)
     this.#disturbed.abort(new Error(reason))
@@ -66,15 +73,13 @@ export class Flow {
    * uploaded before it is covered, by events or by the sweep that is now put on the list.
    */
   async passed(ticket: number, uploadedAt: Date): Promise<void> {
-    const { state, marginMs, log } = this.#options
+    const { state, log } = this.#options
     // It may have passed just before the store went away.
     if (ticket !== this.#mishaps) return
     const reasons = this.#gap
     await state.change((draft) => {
       if (reasons !== undefined) {
-        const since = new Date(Date.parse(draft.coveredUntil) - marginMs).toISOString()
-        const reason = `gap: ${[...reasons].join(', ')}`.slice(0, 200)
-        addSweep(draft, newSweep({ reason, since }))
+        addSweep(draft, this.#sweepOf(draft, `gap: ${[...reasons].join(', ')}`))
       }
       draft.coveredUntil = uploadedAt.toISOString()
     })
@@ -85,5 +90,19 @@ export class Flow {
     }
     if (reasons !== undefined) log.info('events flow again')
     this.#gap = undefined
+  }
+
+  /** The canary keeps failing. Events may never come back (a store that lost its broker for good), and sweeps stand in for them. */
+  async stillLost(): Promise<void> {
+    const { state, everyMs, isIdle } = this.#options
+    if (this.#gap === undefined || performance.now() - this.#sweptAt < everyMs) return
+    if (!(await isIdle())) return
+    this.#sweptAt = performance.now()
+    await state.change((draft) => addSweep(draft, this.#sweepOf(draft, 'events still missing')))
+  }
+
+  #sweepOf({ coveredUntil }: Pick<ReconcilerState, 'coveredUntil'>, reason: string): Sweep {
+    const since = new Date(Date.parse(coveredUntil) - this.#options.marginMs).toISOString()
+    return newSweep({ reason: reason.slice(0, 200), since })
   }
 }

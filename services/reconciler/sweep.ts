@@ -36,6 +36,8 @@ type Found = { object: ObjectRef; why: Why }
 /** One sweep's way through the buckets; `step` is called until it is over. */
 export class SweepRun {
   readonly id: string
+  /** Of the page in work, which the state does not know yet. */
+  readonly inPage = { seen: 0, queued: 0 }
   readonly #deps: SweepDependencies
   #bucket = ''
   #pages: AsyncIterator<VersionPage> | undefined
@@ -81,16 +83,21 @@ export class SweepRun {
       sweep.seen += seen
       sweep.queued += queued
     })
+    Object.assign(this.inPage, { seen: 0, queued: 0 })
     return true
   }
 
   async #takePage(sweep: Sweep, { versions, after }: VersionPage): Promise<void> {
     const { bulk, onQueued, onSeen, signal } = this.#deps
+    const seen = versions.filter(({ deleteMarker }) => !deleteMarker).length
+    Object.assign(this.inPage, { seen: 0, queued: 0 })
     const candidates = versions.filter((version) => isCandidate(version, sweep))
     const found = await inParallel(candidates, proofsAtATime, (version) => {
       signal.throwIfAborted()
+      this.inPage.seen++
       return this.#lookAt(version, sweep)
     })
+    Object.assign(this.inPage, { seen })
     const wanted = found.filter((one) => one !== undefined)
     const trigger =
       sweep.kind === 'rescan'
@@ -102,7 +109,7 @@ export class SweepRun {
       bulk,
     )
     for (const { why } of wanted) onQueued(why, 1)
-    const seen = versions.filter(({ deleteMarker }) => !deleteMarker).length
+    this.inPage.queued = wanted.length
     onSeen(seen)
     await waitUntilReady(
       'the object store',

@@ -168,7 +168,10 @@ export class Sweeper {
   }
 
   #factsOf(sweep: Sweep): SweepFacts {
-    const { id, kind, reason, since, startedAt, finishedAt, seen, queued } = sweep
+    const { id, kind, reason, since, startedAt, finishedAt } = sweep
+    const inPage = this.#run?.id === id ? this.#run.inPage : { seen: 0, queued: 0 }
+    const seen = sweep.seen + inPage.seen
+    const queued = sweep.queued + inPage.queued
     const running = startedAt !== undefined && finishedAt === undefined
     const seconds = (performance.now() - this.#taken.at) / 1000
     const isTaken = running && this.#taken.id === id && seconds > 0

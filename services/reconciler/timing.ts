@@ -16,3 +16,8 @@ export function sweepMarginMs(config: Config): number {
   const period = config.canary.intervalMs + canaryTimeoutMs(config)
   return 2 * period + config.reconcile.afterMs
 }
+
+/** How often a sweep stands in for events while the canary keeps failing. */
+export function sweepAnywayMs({ canary }: Config): number {
+  return 10 * canary.intervalMs
+}
