@@ -45,8 +45,11 @@ const fullOfTags = Object.fromEntries(
   Array.from({ length: 10 }, (_, index) => [`t${index}`, `v${index}`]),
 )
 
-/** At least `count` uploads. */
-export function planMix(count: number, random: () => number): Plan[] {
+/**
+ * At least `count` uploads. VersityGW can lose an upload that comes in the same instant as the deletion of the version before
+ * it (`keepsOverwrites` false): there an infected version is the last of its key.
+ */
+export function planMix(count: number, random: () => number, keepsOverwrites: boolean): Plan[] {
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T
   let serial = 0
   const unique = () => `${++serial} ${random()}`
@@ -108,7 +111,11 @@ export function planMix(count: number, random: () => number): Plan[] {
     [
       6,
       (name) =>
-        Array.from({ length: 3 }, () => either(`${name}-again`, { what: 'overwritten key' })),
+        [0, 1, 2].map((index) =>
+          (keepsOverwrites || index === 2 ? either : clean)(`${name}-again`, {
+            what: 'overwritten key',
+          }),
+        ),
     ],
     [
       1,

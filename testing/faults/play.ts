@@ -39,6 +39,7 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
     count: row.objects ?? options.objects,
     perSecond: row.rate ?? 40,
     random: createRandom(options.seed),
+    keepsOverwrites: flavour !== 'versitygw',
   })
   const { uploads } = traffic
   const open = () => whatIsOpen(broker, parts, check, uploads)

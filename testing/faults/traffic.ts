@@ -14,6 +14,8 @@ export interface TrafficOptions {
   count: number
   perSecond: number
   random: () => number
+  /** See planMix. */
+  keepsOverwrites: boolean
 }
 
 /** Of a key or its tags: the store will never take it, which is not counted. */
@@ -53,7 +55,8 @@ export class Traffic {
   constructor(options: TrafficOptions) {
     this.#options = options
     this.prefix = options.prefix
-    this.#plans = options.count === 0 ? [] : planMix(options.count, options.random)
+    const { count, random, keepsOverwrites } = options
+    this.#plans = count === 0 ? [] : planMix(count, random, keepsOverwrites)
   }
 
   start(): void {
