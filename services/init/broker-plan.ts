@@ -49,10 +49,19 @@ export function brokerRights(config: Config): Record<BrokerUser, Rights> {
       write: exactly(names.jobs, ...retry),
       read: exactly(...notify),
     },
-    // The dead letters for `make dead` and `make replay`; how full a scan queue is, anybody may ask (a passive declare).
+    // It reads dead letters for `make dead` and `make replay`. It asks how full the scan queues are and whether a dead letter's
+    // queue is there: RabbitMQ 4.3 answers a passive declare only to those who have some right on the queue (3.10: to anybody).
+    // Writing is the one that gives nothing else: to bind a queue takes reading an exchange as well.
     reconciler: {
       configure: nothing,
-      write: exactly(names.jobs, ...retry),
+      write: exactly(
+        names.jobs,
+        ...retry,
+        queue,
+        bulkQueue(config),
+        actionsQueue(config),
+        ...notify,
+      ),
       read: exactly(spoolQueue(config), names.reconcile, names.dead),
     },
   }

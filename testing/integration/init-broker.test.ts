@@ -361,6 +361,10 @@ describe('init broker', function () {
           '403',
         )
       expect(await tryAs('reconciler', (channel) => channel.assertQueue('mine'))).to.equal('403')
+      const bind = (exchange: string) =>
+        tryAs('reconciler', (channel) => channel.bindQueue('s3minioqueue', exchange, '#'))
+      for (const exchange of ['avscan.verdicts', 's3minioscan'])
+        expect(await bind(exchange), exchange).to.equal('403')
       expect(await tryAs('reconciler', (channel) => channel.purgeQueue('s3minioqueue'))).to.equal(
         '403',
       )

@@ -7,6 +7,7 @@ import {
   queueDifferences,
 } from '../../../services/init/broker-plan.ts'
 import { brokerIdentities, readIdentities } from '../../../services/init/identities.ts'
+import { topology } from '../../../services/shared/topology.ts'
 import { loadConfig } from '../../../services/shared/config.ts'
 
 const config = loadConfig({ service: 'init', env: {} })
@@ -31,6 +32,15 @@ describe('brokerRights', () => {
       expect(read.test(name), name).to.equal(true)
     for (const name of ['s3minioqueue', 's3minioqueue.bulk', 's3minioqueue.spool.hold.1m'])
       expect(read.test(name), name).to.equal(false)
+  })
+
+  it('gives the reconciler some right on every work queue, for RabbitMQ 4.3 to tell it of them', () => {
+    const { read, write } = brokerRights(config).reconciler
+    const work = topology(config).queues.filter(({ arguments: args }) => 'x-delivery-limit' in args)
+
+    expect(work).to.have.length(7)
+    for (const { name } of work)
+      expect(new RegExp(read).test(name) || new RegExp(write).test(name), name).to.equal(true)
   })
 
   it('takes a dot in a name for a dot', () => {
