@@ -291,7 +291,8 @@ async function hasVerdict(
   deps: ScanDependencies,
 ): Promise<boolean> {
   const facts = await deps.store.head(object).catch(ignoreGone)
-  return facts === undefined || isDone({ bucket: object.bucket, key: object.key, facts }, job, deps)
+  // Whether it is gone the GET tells.
+  return facts !== undefined && isDone({ bucket: object.bucket, key: object.key, facts }, job, deps)
 }
 
 /** Whether a proven verdict of this very version makes the job needless. */

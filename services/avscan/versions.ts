@@ -1,4 +1,5 @@
 // Which version a job means, and what to do when it is no longer what it was.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Marks } from './marks.ts'
 import type { Marked } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
@@ -57,7 +58,13 @@ function listedKey(key: string): string {
   return key.replaceAll(/\/{2,}/g, '/')
 }
 
-/** On an unversioned bucket other bytes may be there by now: then they are the job. */
+/** Time enough for VersityGW to put the older version in the place of a deleted one. */
+const lookAgainMs = 100
+
+/**
+ * On an unversioned bucket other bytes may be there by now: then they are the job. A version is gone only when it is gone
+ * twice: while VersityGW deletes the current version of a key, it calls the others gone as well.
+ */
 export async function openCurrent(
   store: ObjectStore,
   object: ObjectRef,
@@ -66,8 +73,11 @@ export async function openCurrent(
   try {
     return await store.open(object, signal)
   } catch (error) {
-    if (!(error instanceof ObjectChangedError)) throw error
-    return store.open({ bucket: object.bucket, key: object.key }, signal)
+    if (error instanceof ObjectChangedError)
+      return store.open({ bucket: object.bucket, key: object.key }, signal)
+    if (!(error instanceof ObjectGoneError) || object.versionId === undefined) throw error
+    await sleep(lookAgainMs, undefined, { signal })
+    return store.open(object, signal)
   }
 }
 

@@ -4,6 +4,7 @@ import { readProof } from '../../../services/shared/proof.ts'
 import {
   DiscardError,
   NoSpaceError,
+  ObjectGoneError,
   PublishError,
   StoreUnavailableError,
 } from '../../../services/shared/errors.ts'
@@ -661,6 +662,18 @@ describe('scanMessage', () => {
       expect(afterVerify).to.equal('no')
       expect(version.tags['scanned']).to.equal('clean')
     })
+  })
+
+  it('takes a version for gone only when it is gone twice: a store that moves versions about hides them for a moment', async () => {
+    const version = put('hello')
+    let looks = 0
+    bench.store.before = (call) => {
+      if (call === 'open' && looks++ === 0) throw new ObjectGoneError('moving')
+    }
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('clean')
   })
 
   describe('of an event', () => {
