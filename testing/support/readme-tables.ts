@@ -5,6 +5,7 @@ import { Registry, type Metric } from '@prometheus-io/client'
 import { z } from 'zod'
 import { createMetrics as createWorkerMetrics } from '../../services/avscan/metrics.ts'
 import { createMetrics as createNotifierMetrics } from '../../services/notifier/metrics.ts'
+import { createMetrics as createReconcilerMetrics } from '../../services/reconciler/metrics.ts'
 import { configSchema } from '../../services/shared/config-schema.ts'
 import { listSettings } from '../../services/shared/config.ts'
 import { delayName, topology } from '../../services/shared/topology.ts'
@@ -92,9 +93,14 @@ function metricRows(registry: Registry, from: string): string[][] {
 export function metricsTable(): string {
   const notifier = new Registry()
   createNotifierMetrics(notifier)
+  const reconciler = createReconcilerMetrics(new Registry()).registry
   return table(
     ['Name', 'Of', 'Type', 'Labels', 'Meaning'],
-    [...metricRows(createWorkerMetrics().registry, 'avscan'), ...metricRows(notifier, 'notifier')],
+    [
+      ...metricRows(createWorkerMetrics().registry, 'avscan'),
+      ...metricRows(notifier, 'notifier'),
+      ...metricRows(reconciler, 'reconciler'),
+    ],
   )
 }
 
