@@ -26,7 +26,7 @@ export class EngineCare implements EngineEvents {
   readonly #config: Config
   readonly #metrics: Metrics
   readonly #log: Log
-  readonly #down = new Set<string>()
+  readonly #down = new Map<string, Error>()
   #running: Running | undefined
   #isDue = false
   #wake: () => void = () => undefined
@@ -38,20 +38,23 @@ export class EngineCare implements EngineEvents {
     this.#log = log
   }
 
+  /** Why new objects are let pass unscanned now; undefined: they are scanned, or wait. */
+  passing(judge: Engine): Error | undefined {
+    return this.#config.engine.outage === 'pass-unscanned' ? judge.outage : undefined
+  }
+
+  /** For whoever waits for the engine: no failure where nobody has to wait. @throws `error` otherwise. */
+  passOr(error: unknown, judge: Engine): void {
+    if (this.passing(judge) === undefined) throw error
+  }
+
   failed(engine: string): void {
     this.#metrics.engineFailures.inc({ engine })
   }
 
   down(engine: string, error: Error): void {
-    this.#down.add(engine)
-    const running = this.#running
-    if (running === undefined || running.engines.parts.some(({ name }) => !this.#down.has(name)))
-      return
-    const why =
-      error instanceof EngineUnavailableError
-        ? error
-        : new EngineUnavailableError(describeError(error), { cause: error })
-    void running.consumer.pause(why, this.#stopped())
+    this.#down.set(engine, error)
+    this.#stop()
   }
 
   up(engine: string): void {
@@ -69,6 +72,7 @@ export class EngineCare implements EngineEvents {
   /** Checks until `signal` aborts; from now on outages stop the lanes. */
   run(running: Running): void {
     this.#running = running
+    this.#stop()
     void this.#run(running)
   }
 
@@ -106,6 +110,16 @@ export class EngineCare implements EngineEvents {
       // Told again after the next canary.
       this.#log.debug('news of the engine could not be told', { error: toError(error) })
     }
+  }
+
+  /** Pauses the lanes if no engine can be used. */
+  #stop(): void {
+    const running = this.#running
+    if (running === undefined) return
+    const errors = running.engines.parts.map(({ name }) => this.#down.get(name))
+    if (errors.includes(undefined)) return
+    const why = errors.map(describeError).join('; and its fallback: ')
+    void running.consumer.pause(new EngineUnavailableError(why), this.#stopped())
   }
 
   /** What waits while no engine can be used: where new objects are let pass, sweeps and re-scans alone. */

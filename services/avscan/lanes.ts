@@ -10,6 +10,8 @@ import { actionsQueue, bulkQueue, jobRetryDelaysMs } from '../shared/topology.ts
 export interface Probes {
   store(): Promise<unknown>
   engine(): Promise<unknown>
+  /** Also succeeds while new objects are let pass unscanned. */
+  engineOrPass(): Promise<unknown>
 }
 
 /** Room in the scan folder without which no object is worth trying. */
@@ -33,28 +35,30 @@ export function createLanes(
       throw thrown
     }
   }
+  const probeWith = (engine: () => Promise<unknown>) => async (error: Error) => {
+    await probes.store()
+    await scanning.folder.checkRoom(
+      error instanceof NoSpaceError ? Math.max(error.needBytes, leastRoomBytes) : leastRoomBytes,
+    )
+    await engine()
+  }
   const scanLane = {
     retryDelaysMs: jobRetryDelaysMs,
     giveUp: (delivery: Delivery, error: Error) => giveUpMessage(delivery, error, scanning),
-    probe: async (error: Error) => {
-      await probes.store()
-      await scanning.folder.checkRoom(
-        error instanceof NoSpaceError ? Math.max(error.needBytes, leastRoomBytes) : leastRoomBytes,
-      )
-      await probes.engine()
-    },
   }
   return [
     {
       ...scanLane,
       queue: config.broker.queue,
       prefetch: config.scan.concurrency,
+      probe: probeWith(() => probes.engineOrPass()),
       handle: counted((delivery) => share.live(() => scanMessage(delivery, scanning))),
     },
     {
       ...scanLane,
       queue: bulkQueue(config),
       prefetch: config.scan.concurrency,
+      probe: probeWith(() => probes.engine()),
       handle: counted((delivery) => {
         const signal = AbortSignal.any([delivery.signal, stopping])
         return share.bulk(signal, () => scanMessage(delivery, scanning))

@@ -37,6 +37,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const probes = {
     store: () => Promise.all(buckets.map((bucket) => store.ping(bucket))),
     engine: () => judge.probe(signal),
+    engineOrPass: () => judge.probe(signal).catch((error: unknown) => care.passOr(error, judge)),
   }
   const { waiting } = health
   await waitUntilReady('the object store', probes.store, { log, signal, waiting })
@@ -44,7 +45,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const unversioned = { store, recordsBucket: config.records.bucket, deleteUnversioned }
   await refuseRacyDeletes(buckets, config.actions.delete, unversioned)
   // The engine tells its outages itself.
-  await waitUntilReady('the engine', probes.engine, { log: silentLog, signal, waiting })
+  await waitUntilReady('the engine', probes.engineOrPass, { log: silentLog, signal, waiting })
   const publisher = await connectPublisher(config, log, signal)
   defer(() => publisher.close())
 
@@ -52,7 +53,22 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const policy = { tags: config.tags.enabled, delete: config.actions.delete }
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
   const marks = createMarks(store, config)
-  const scanning = { store, engines: [judge], folder, marks, outbox, metrics, log, ...limits }
+  const news = new EngineNews(publisher)
+  const passing = {
+    why: () => care.passing(judge),
+    passed: (lastModified: Date) => news.passed(lastModified),
+  }
+  const scanning = {
+    passing,
+    store,
+    engines: [judge],
+    folder,
+    marks,
+    outbox,
+    metrics,
+    log,
+    ...limits,
+  }
   const lanes = createLanes(
     config,
     scanning,
@@ -62,7 +78,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   )
   const consumer = await startConsumer(config, lanes, publisher, log, signal)
   defer(() => consumer.stop(config.shutdown.timeoutMs))
-  care.run({ engines, consumer, news: new EngineNews(publisher), signal })
+  care.run({ engines, consumer, news, signal })
   health.consuming(consumer, publisher, folder)
   log.info('ready', { buckets, maxObjectBytes: limits.maxObjectBytes })
 })

@@ -49,7 +49,7 @@ export class Marks extends Proofs {
       const before = this.verify(object, present[tagKey], present[this.proofTag])
       if (
         before?.tag === 'infected' &&
-        (mark.tag === 'no' || sameOrNewer(before.signatureVersion, mark.signatureVersion))
+        (mark.tag !== 'clean' || sameOrNewer(before.signatureVersion, mark.signatureVersion))
       )
         throw new Error(
           `the object is proven infected under signatures ${before.signatureVersion}; "${mark.tag}" cannot replace that`,

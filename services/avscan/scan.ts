@@ -1,14 +1,16 @@
 // One message of a scan lane, in crash-safe order: decode, find the versions, judge, mark, publish verdict and action; the consumer
 // acks last. A kill between any two steps repeats, and the ids make the repetition recognisable.
 import { randomUUID } from 'node:crypto'
-import { infectedId, publishVerdict, requestDelete, requestScan, type Outbox } from './outbox.ts'
+import { infectedId, publishVerdict, requestDelete, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
 import type { Engine, EngineInfo } from './engines/engine.ts'
+import { markCurrent } from './mark-current.ts'
 import type { Marks } from './marks.ts'
 import { isUnfinished, otherReason, type Marked, type Proven } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { conclude, tooLarge, type Conclusion, type PolicyOptions } from './policy.ts'
 import type { Gate, ScanFolder } from './scan-folder.ts'
+import { passUnscanned, type Passing } from './unscanned.ts'
 import { findVersions, ignoreGone, openCurrent } from './versions.ts'
 import { describeError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
 import { reached } from '../shared/fault.ts'
@@ -21,7 +23,7 @@ import {
   type TriggerKind,
   type VerdictMessage,
 } from '../shared/messages.ts'
-import type { ObjectFacts, ObjectStore, OpenObject } from '../shared/object-store.ts'
+import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
 import { proofVersion } from '../shared/proof.ts'
 
 export interface ScanDependencies {
@@ -36,6 +38,7 @@ export interface ScanDependencies {
   buckets: readonly string[]
   maxObjectBytes: number
   policy: PolicyOptions
+  passing?: Passing
 }
 
 export interface ScanMessage {
@@ -112,6 +115,7 @@ async function scanVersion(
     metrics.dropped.inc({ why: 'proven' })
     return
   }
+  if (await passUnscanned(object, job, message.attempt, deps)) return
   const startedAt = new Date()
   let opened: OpenObject
   try {
@@ -144,9 +148,9 @@ async function scanVersion(
     message.signal.throwIfAborted()
 
     try {
-      // Looked at before as well: tagging replaces the newer object's own tags.
-      if ((await hasMoved(marked, deps)) === undefined)
-        await deps.marks.write(marked, {
+      await markCurrent(
+        marked,
+        {
           tag: judged.tag,
           reason: judged.reasons[0] ?? 0,
           signatureVersion: judged.scan?.signatureVersion ?? 'none',
@@ -159,8 +163,9 @@ async function scanVersion(
                 .map((engine) => `${engine.name} ${engine.engineVersion}`)
                 .join(' ') ?? '',
           },
-        })
-      await requeueIfMoved(marked, deps)
+        },
+        deps,
+      )
     } catch (error) {
       if (!(error instanceof ObjectGoneError)) throw error
       // Deleted meanwhile. What was found in it is still worth telling.
@@ -310,25 +315,6 @@ function isWorthAnotherTry(proven: Proven, { trigger }: ScanJob, deps: ScanDepen
   if (trigger.kind !== 'rescan') return false
   const versions = deps.engines.map((engine) => engineInfo(engine).signatureVersion)
   return proven.signatureVersion !== proofVersion(versions.join('+'))
-}
-
-/** On an unversioned bucket: whether other bytes are there by now. */
-async function hasMoved(
-  { bucket, key, facts }: Marked,
-  { store }: ScanDependencies,
-): Promise<ObjectFacts | undefined> {
-  if (facts.versionId !== undefined) return undefined
-  const present = await store.head({ bucket, key })
-  return present.etag === facts.etag || present.versionId !== undefined ? undefined : present
-}
-
-/** Tags ignore If-Match everywhere: on an unversioned bucket ours may have hit newer bytes. */
-async function requeueIfMoved(marked: Marked, deps: ScanDependencies): Promise<void> {
-  const present = await hasMoved(marked, deps)
-  if (present === undefined) return
-  const { bucket, key } = marked
-  await deps.marks.withdraw({ bucket, key, facts: present })
-  await requestScan(deps.outbox, { bucket, key })
 }
 
 function engineInfo(engine: Engine): EngineInfo {
