@@ -119,7 +119,11 @@ export function planChildren(input: PlanInput): Plan {
   const { paths, layout, ports, secrets, settings, scale, programs } = input
   const base = baseEnvironment(paths)
   const config = planConfig(input)
-  const shared = { ...serviceEnvironment(input), SIGNATURE_SET: input.signatures.set }
+  const shared = {
+    ...serviceEnvironment(input),
+    SIGNATURE_SET: input.signatures.set,
+    NODE_OPTIONS: nodeOptions,
+  }
   const node = (script: string) => [process.execPath, join(paths.root, 'services', script)]
   const service = (name: string, script: string, port: number, env: Environment): ChildSpec => ({
     name,
@@ -180,6 +184,9 @@ export function planChildren(input: PlanInput): Plan {
     services: [...workers, notifier, reconciler],
   }
 }
+
+/** V8 lets the young generation grow to more than all else that a service holds; compose's image sets the same. */
+const nodeOptions = '--max-semi-space-size=8'
 
 const hash = (text: string) => createHash('sha256').update(text).digest('hex')
 
