@@ -171,9 +171,14 @@ export const configSchema = z.strictObject({
       ),
       timeoutMs: setting(
         milliseconds.default(330_000),
-        'longest wait for one answer after the last byte',
+        'longest wait for one answer after the last byte, from an engine that is alive',
+        'ENGINE_TIMEOUT_MS',
       ),
-      stallMs: setting(milliseconds.default(30_000), 'longest stall while sending'),
+      stallMs: setting(
+        milliseconds.default(30_000),
+        'longest stall while sending, and longest silence of an engine that should say at once that it is alive',
+        'ENGINE_STALL_MS',
+      ),
       breaker: z
         .strictObject({
           failures: setting(

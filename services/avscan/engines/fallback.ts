@@ -4,8 +4,6 @@ import { describeError, EngineUnavailableError } from '../../shared/errors.ts'
 import type { AddressState, Engine, EngineInfo, ScanStream } from './engine.ts'
 
 export function withFallback(first: Engine, second: Engine): Engine {
-  const neither = (one: unknown, other: unknown) =>
-    new EngineUnavailableError(`${describeError(one)}; and its fallback: ${describeError(other)}`)
   return {
     name: first.name,
     get info(): EngineInfo | undefined {
@@ -45,4 +43,10 @@ export function withFallback(first: Engine, second: Engine): Engine {
       await Promise.all([first.close(), second.close()])
     },
   }
+}
+
+function neither(one: unknown, other: unknown): EngineUnavailableError {
+  return new EngineUnavailableError(
+    `${describeError(one)}; and its fallback: ${describeError(other)}`,
+  )
 }

@@ -15,6 +15,13 @@ import {
   type ScanBench,
 } from '../../support/scan-bench.ts'
 
+const proofOf = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
+  readProof(
+    tags['scanned-proof'],
+    { bucket, key, versionId, etag, lastModified, verdict: tags['scanned'] ?? '' },
+    [proofKey],
+  )
+
 describe('an object while no engine can be used and new ones are let pass', () => {
   let bench: ScanBench
   let outage: Error | undefined
@@ -36,12 +43,6 @@ describe('an object while no engine can be used and new ones are let pass', () =
     bench.store.put(bucket, key, content, tags)
   const scan = (version: StoredVersion, about = {}) =>
     scanMessage(eventMessage(version, about), bench.deps)
-  const proofOf = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
-    readProof(
-      tags['scanned-proof'],
-      { bucket, key, versionId, etag, lastModified, verdict: tags['scanned'] ?? '' },
-      [proofKey],
-    )
   const statuses = () =>
     bench.published.map(({ routingKey }) => routingKey.replace(`.${bucket}`, ''))
 
