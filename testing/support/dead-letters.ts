@@ -118,7 +118,7 @@ export async function openDeadLetters(
       const child = spawn(process.execPath, [command, ...args], {
         env: { PATH: process.env['PATH'] ?? '', ...letters.env },
         stdio: ['ignore', 'pipe', 'pipe'],
-        timeout: 120_000,
+        timeout: 200_000,
         killSignal: 'SIGKILL',
       })
       children.add(child)
@@ -148,7 +148,7 @@ export async function openDeadLetters(
         },
         { noAck: true },
       )
-      await eventually(() => found.length >= messageCount)
+      await eventually(() => found.length >= messageCount, { timeoutMs: 60_000 })
       await channel.cancel(consumerTag)
       return found
     },
