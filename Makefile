@@ -5,7 +5,7 @@ CLI := $(NODE) services/cli/main.ts
 INSTALLED := node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: all deploy deploy-docker demo env status logs smoke stop start sweep dead replay test clean clean-docker help check
+.PHONY: all deploy deploy-docker demo env status logs smoke stop start sweep dead replay test test-faults clean clean-docker help check
 
 all: ## deploy, test, clean, one after the other
 	@$(MAKE) deploy && $(MAKE) test && $(MAKE) clean ARGS=--yes
@@ -48,6 +48,9 @@ start: $(INSTALLED) ## start what was stopped
 
 test: $(INSTALLED) ## every test; does its own set-up and touches no deployment
 	@$(NODE) testing/run.ts $(ARGS)
+
+test-faults: $(INSTALLED) ## break everything that can break, and count what is lost (ARGS="--only broker-down --store versitygw")
+	@$(NODE) testing/faults/run.ts $(ARGS)
 
 check: $(INSTALLED) ## types, lint, format
 	@node_modules/.bin/tsc

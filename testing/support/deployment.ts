@@ -151,7 +151,16 @@ async function removeAbandoned(): Promise<void> {
     const pid = Number(/^deployment-(\d+)-\d+$/.exec(entry)?.[1] ?? process.pid)
     if (pid === process.pid || isAlive(pid)) continue
     await stopSupervision(join(folder, entry))
+    unmountBelow(join(folder, entry))
     rmSync(join(folder, entry), { recursive: true, force: true })
+  }
+}
+
+/** A fault suite that was killed may have left a small volume mounted there. */
+function unmountBelow(folder: string): void {
+  for (const line of readFileSync('/proc/mounts', 'utf8').split('\n')) {
+    const [, place = ''] = line.split(' ')
+    if (place.startsWith(`${folder}/`)) execFileSync('umount', ['--lazy', place])
   }
 }
 
