@@ -1,6 +1,5 @@
 // Points parts of a running native deployment elsewhere (a proxy before the store, another scan folder) by changing what its
 // supervisor is told; only the parts that differ are restarted.
-import { isDeepStrictEqual } from 'node:util'
 import { readSpec, type ChildSpec } from '../../../services/cli/spec.ts'
 import { applySpec } from '../../../services/cli/supervision.ts'
 
@@ -10,14 +9,25 @@ export type Undo = () => Promise<void>
 /** The children as they are to be; one that is left out is stopped. */
 export type Change = (child: ChildSpec) => ChildSpec | undefined
 
+export function currentChildren(runDir: string): readonly ChildSpec[] {
+  const spec = readSpec(runDir)
+  if (spec === undefined) throw new Error(`${runDir} has no deployment`)
+  return spec.children
+}
+
+/** Makes them what runs. */
+export function applyChildren(runDir: string, children: readonly ChildSpec[]): Promise<void> {
+  return applySpec(children, { runDir, base: { PATH: process.env['PATH'] ?? '' } })
+}
+
 /** Returns the way back to what was before. */
 export async function rewire(runDir: string, change: Change): Promise<Undo> {
-  const before = readSpec(runDir)?.children
-  if (before === undefined) throw new Error(`${runDir} has no deployment`)
-  const after = before.flatMap((child) => change(child) ?? [])
-  const base = { PATH: process.env['PATH'] ?? '' }
-  if (!isDeepStrictEqual(before, after)) await applySpec(after, { runDir, base })
-  return () => applySpec(before, { runDir, base })
+  const before = currentChildren(runDir)
+  await applyChildren(
+    runDir,
+    before.flatMap((child) => change(child) ?? []),
+  )
+  return () => applyChildren(runDir, before)
 }
 
 /** Other environment variables for the parts whose names begin with one of `names`. */

@@ -1,7 +1,8 @@
 // A file system of a few megabytes that really is full when it is full. Needs the right to mount.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, rmdirSync, rmSync, statfsSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { errorCode } from '../../../services/shared/errors.ts'
 
 export interface SmallVolume {
   path: string
@@ -9,7 +10,7 @@ export interface SmallVolume {
   fill(leaveBytes: number): void
   /** Takes the ballast away. */
   drain(): void
-  /** Throws while something has files open on it. */
+  /** What has files open on it keeps them; for all others it is gone. */
   remove(): void
 }
 
@@ -32,13 +33,24 @@ export function mountSmallVolume(path: string, bytes: number): SmallVolume {
   return {
     path,
     fill: (leaveBytes) => {
-      rmSync(ballast, { force: true })
-      const { bavail, bsize } = statfsSync(path)
-      writeFileSync(ballast, Buffer.alloc(Math.max(0, bavail * bsize - leaveBytes), 1))
+      const file = openSync(ballast, 'a', 0o600)
+      try {
+        for (;;) {
+          const { bavail, bsize } = statfsSync(path)
+          const bytes = bavail * bsize - leaveBytes
+          if (bytes <= 0) break
+          writeSync(file, Buffer.alloc(Math.min(bytes, 1024 * 1024), 1))
+        }
+      } catch (error) {
+        // Others write too: full is full.
+        if (errorCode(error) !== 'ENOSPC') throw error
+      } finally {
+        closeSync(file)
+      }
     },
     drain: () => rmSync(ballast, { force: true }),
     remove: () => {
-      execFileSync('umount', [path])
+      execFileSync('umount', ['--lazy', path])
       rmdirSync(path)
     },
   }

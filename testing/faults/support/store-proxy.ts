@@ -16,7 +16,8 @@ export type StoreFault =
   | { kind: 'reset'; afterShare: number }
   /** The same, but the rest simply never comes. */
   | { kind: 'stall'; afterShare: number }
-  | { kind: 'slow'; bytesPerSecond: number }
+  /** The answer begins late, and its body comes at that pace. */
+  | { kind: 'slow'; delayMs: number; bytesPerSecond: number }
 
 export interface ProxiedRequest {
   method: string
@@ -89,7 +90,8 @@ export async function startStoreProxy(options: {
         void sendSome(answer, response, allowed).then(fault.kind === 'reset' ? cut : undefined)
       } else answer.pipe(response)
     })
-    request.pipe(sent)
+    const delayMs = fault?.kind === 'slow' ? fault.delayMs : 0
+    void pause(delayMs).then(() => request.pipe(sent))
   }
 
   const server = createServer(

@@ -1,0 +1,155 @@
+// The broker is there and does not do its work: alarms, hung, queues that refuse, deliveries that it takes back.
+import { setTimeout as pause } from 'node:timers/promises'
+import { names, retryExchange } from '../../../services/shared/topology.ts'
+import { eventually } from '../../support/eventually.ts'
+import { brokerFaults, type BrokerFaults } from '../support/broker-faults.ts'
+import type { Undo } from '../support/rewire.ts'
+import type { FaultContext, Row } from '../types.ts'
+import { forget, stopWorkers, wakeWorkers } from './steps.ts'
+
+const faultsOf = ({ deployment, broker }: FaultContext) =>
+  brokerFaults(deployment.runDir, broker.config.broker.vhost)
+
+/** Longer than the suite's time-out of 5 s for a confirm. */
+const alarmMs = ({ short }: FaultContext) => (short ? 7000 : 30_000)
+
+function alarm(name: string, title: string, raise: (faults: BrokerFaults) => Promise<Undo>): Row {
+  return {
+    name,
+    title,
+    async inject(context) {
+      await context.traffic.until(0.2)
+      const clear = await raise(faultsOf(context))
+      try {
+        await pause(alarmMs(context))
+      } finally {
+        await clear()
+      }
+    },
+  }
+}
+
+const hungAndStoreKilled: Row = {
+  name: 'broker-hung-store-killed',
+  title: 'broker hung (SIGSTOP), and the store killed meanwhile',
+  async inject({ parts, traffic, say }) {
+    await traffic.until(0.2)
+    parts.signal('broker', 'SIGSTOP')
+    try {
+      // Without an answer to its event MinIO gives none to the upload, so the stream may never get that far.
+      await Promise.race([traffic.until(0.7), pause(10_000)])
+      say(`${traffic.uploads.length} uploads answered when the store was killed`)
+      parts.signal('store', 'SIGKILL')
+      await pause(5000)
+    } finally {
+      parts.signal('broker', 'SIGCONT')
+    }
+    await parts.ready('broker')
+    await parts.ready('store')
+  },
+  expectations: { quietMs: 180_000 },
+}
+
+const consumerTimeoutMs = 3000
+
+const consumerTimeout: Row = {
+  name: 'consumer-timeout',
+  title: 'the broker takes deliveries back while a slow scan holds them (consumer_timeout)',
+  async inject(context) {
+    const { parts, traffic } = context
+    const { broker } = context
+    const faults = faultsOf(context)
+    const undo = await faults.consumerTimeout(consumerTimeoutMs)
+    const reconnect = () => faults.ctl('close_all_connections', 'the consumer timeout has changed')
+    try {
+      await reconnect()
+      await traffic.until(0.3)
+      parts.newLines('broker', 'consumer-timeout')
+      parts.signal('engine', 'SIGSTOP')
+      try {
+        await eventually(
+          () =>
+            parts
+              .newLines('broker', 'consumer-timeout')
+              .some((line) => line.includes('has timed out waiting for delivery acknowledgement')),
+          { timeoutMs: 60_000, everyMs: 500 },
+        )
+      } finally {
+        parts.signal('engine', 'SIGCONT')
+      }
+    } finally {
+      await undo()
+      await reconnect()
+    }
+    await eventually(() => broker.ready(), { timeoutMs: 60_000, everyMs: 500 })
+  },
+}
+
+/** The broker offers a dead letter that was not taken again after so long (its dead_letter_worker_publisher_confirm_timeout). */
+const offeredAgainMs = 180_000
+
+function retryTarget(
+  name: string,
+  title: string,
+  refuse: (context: FaultContext, queue: string) => Promise<Undo>,
+): Row {
+  return {
+    name,
+    title,
+    before: stopWorkers,
+    async inject(context) {
+      const { broker, traffic, uploader } = context
+      const { config } = broker
+      const { queue } = config.broker
+      const ladder = retryExchange(Math.round(60_000 * config.retry.scale))
+      await traffic.done()
+      await forget(context, true)
+      const accept = await refuse(context, queue)
+      try {
+        const jobs = traffic.uploads.map(({ key, versionId, etag }) => ({
+          objects: [{ bucket: uploader.bucket, key, versionId, etag }],
+          trigger: { kind: 'manual' },
+        }))
+        await broker.publish(ladder, queue, jobs)
+        await eventually(
+          async () => {
+            const left = (await broker.ready()).get(ladder) ?? 0
+            if (left > 0) throw new Error(`${left} messages are still in ${ladder}`)
+          },
+          { timeoutMs: 60_000, everyMs: 500 },
+        )
+        await pause(2000)
+      } finally {
+        await accept()
+        wakeWorkers(context)
+      }
+    },
+    expectations: { quietMs: offeredAgainMs + 90_000 },
+  }
+}
+
+export const brokerTroubles: readonly Row[] = [
+  alarm('memory-alarm', 'broker under a memory alarm', (faults) => faults.memoryAlarm()),
+  alarm('disk-alarm', 'broker under a disk alarm', (faults) => faults.diskAlarm()),
+  hungAndStoreKilled,
+  consumerTimeout,
+  retryTarget(
+    'retry-unroutable',
+    'no binding to the target queue while a retry TTL fires',
+    async ({ broker }, queue) => {
+      const vhost = encodeURIComponent(broker.config.broker.vhost)
+      const bindings = `bindings/${vhost}/e/${names.jobs}/q/${queue}`
+      await broker.api('DELETE', `${bindings}/${queue}`)
+      return async () => void (await broker.api('POST', bindings, { routing_key: queue }))
+    },
+  ),
+  retryTarget(
+    'retry-refused',
+    'target queue full while a retry TTL fires',
+    async (context, queue) => {
+      const { broker } = context
+      await broker.publish(names.jobs, queue, [{ Event: 's3:TestEvent' }])
+      return faultsOf(context).limitLength(queue, 1)
+    },
+  ),
+]
