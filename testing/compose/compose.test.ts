@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import { findDockerTrouble } from '../../services/cli/runtime.ts'
 import { parseEnvFile } from '../../services/cli/secrets.ts'
 import { eventually } from '../support/eventually.ts'
+import { rejection } from '../support/rejection.ts'
 import { runCli } from '../support/deployment.ts'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -100,6 +101,16 @@ if (trouble !== undefined && !required) {
       ])
         expect(status).to.match(new RegExp(`${part}\\s+running`))
       expect(status).to.contain('EICAR-only TEST SET')
+    })
+
+    it('lists dead letters and sweeps from inside the reconciler', async function () {
+      this.timeout(240_000)
+
+      expect(await runCli(['dead', '--json'], env)).to.equal('')
+      const { message } = await rejection(runCli(['dead', '--nonsense'], env))
+      expect(message).to.contain('ended with 2').and.contain('--nonsense')
+      await runCli(['sweep'], env)
+      expect(await runCli(['status'], env)).to.match(/sweep: ended \S+ \(asked for\)/)
     })
 
     it('prints no secret in its logs', async function () {
