@@ -145,7 +145,11 @@ class ClamavRest implements Engine {
   async probe(signal: AbortSignal): Promise<EngineInfo> {
     signal.throwIfAborted()
     const { breaker } = this.#address
-    if (!breaker.free) throw this.#down()
+    // A scan that is being tried where others have worked since is no outage.
+    if (!breaker.free)
+      throw breaker.usable
+        ? new EngineUnavailableError(`${this.#label} is being tried already`)
+        : this.#down()
     const begunAt = performance.now()
     const trial = breaker.begin()
     this.#canaryAt = -Infinity
@@ -179,18 +183,24 @@ class ClamavRest implements Engine {
     this.#address.canary = false
     this.#watch.failed(this.#address, error)
     if (this.outage !== undefined) this.#down()
-    const { waitMs } = breaker
-    if (waitMs === 0) return
+    if (breaker.state === 'open') this.#tryLater()
+  }
+
+  #tryLater(): void {
+    const { signal } = this.#closing
+    const { breaker } = this.#address
     setTimeout(() => {
-      const due = breaker.state === 'half-open' && breaker.free
-      if (due && !this.#closing.signal.aborted)
-        this.probe(this.#closing.signal).catch(() => undefined)
-    }, waitMs + 1).unref()
+      if (signal.aborted) return
+      // It was opened anew meanwhile, or the timer was a little early.
+      if (breaker.state === 'open') this.#tryLater()
+      // Somebody else may be at it.
+      else if (breaker.state === 'half-open' && breaker.free)
+        this.probe(signal).catch(() => undefined)
+    }, breaker.waitMs + 1).unref()
   }
 
   #down(error?: Error): Error {
-    const why =
-      this.outage ?? error ?? new EngineUnavailableError(`${this.#label} is being tried already`)
+    const why = this.outage ?? error ?? new EngineUnavailableError(`${this.#label} is away`)
     this.#watch.down(why)
     return why
   }

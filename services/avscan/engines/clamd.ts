@@ -49,6 +49,7 @@ class Clamd implements Engine {
   readonly #watch: EngineWatch
   readonly #sweep: NodeJS.Timeout
   readonly #closing = new AbortController()
+  readonly #later = new Set<Address>()
 
   constructor(options: ClamdOptions, log: Log, events: EngineEvents) {
     this.name = options.name ?? 'clamd'
@@ -108,7 +109,10 @@ class Clamd implements Engine {
     signal.throwIfAborted()
     for (const answer of answers) if (answer.status === 'fulfilled') return answer.value
     const failed = answers.filter((answer) => answer.status === 'rejected')
-    throw this.#down(this.outage ?? toError(failed[0]?.reason))
+    const error = this.outage ?? toError(failed[0]?.reason)
+    // A scan is being tried at an address that has worked since: that is no outage.
+    const isTrying = addresses.some(({ breaker }) => breaker.usable && !breaker.free)
+    throw isTrying ? error : this.#down(error)
   }
 
   close(): Promise<void> {
@@ -148,18 +152,23 @@ class Clamd implements Engine {
     address.canary = false
     this.#watch.failed(address, error)
     if (this.outage !== undefined) this.#down()
-    const { waitMs } = address.breaker
-    if (waitMs > 0) this.#tryLater(address, waitMs)
+    if (address.breaker.state === 'open') this.#tryLater(address)
   }
 
-  #tryLater(address: Address, waitMs: number): void {
+  #tryLater(address: Address): void {
     const { signal } = this.#closing
+    const { breaker } = address
+    if (this.#later.has(address)) return
+    this.#later.add(address)
     setTimeout(() => {
-      // Somebody else may be at it, or an address be gone by now.
-      const due = address.breaker.state === 'half-open' && address.breaker.free
-      if (!signal.aborted && due && this.#pool.knows(address))
+      this.#later.delete(address)
+      if (signal.aborted || !this.#pool.knows(address)) return
+      // It was opened anew meanwhile, or the timer was a little early.
+      if (breaker.state === 'open') this.#tryLater(address)
+      // Somebody else may be at it.
+      else if (breaker.state === 'half-open' && breaker.free)
         this.#try(address, signal).catch(() => undefined)
-    }, waitMs + 1).unref()
+    }, breaker.waitMs + 1).unref()
   }
 
   #down(error?: Error): Error {

@@ -204,6 +204,21 @@ describe('clamd and its breakers', () => {
     expect(events.filter((one) => one === 'down' || one === 'up')).to.deep.equal(['down', 'up'])
   })
 
+  it('is not away while the only scan that it lets through is under way', async () => {
+    const engine = connect({ lookMs: 0, breaker: { ...long, successes: 5, openMs: 30 } })
+    await fake.kill()
+    for (let index = 0; index < 2; index++) await rejection(engine.open(1, never()))
+    await fake.start()
+    await eventually(() => engine.outage === undefined)
+    const stream = await engine.open(3, never())
+    const error = await rejection(engine.probe(never()))
+    await stream.write(Buffer.from('abc'))
+    await stream.end()
+
+    expect(error.message).to.include('is being tried already')
+    expect(events.filter((one) => one === 'down' || one === 'up')).to.deep.equal(['down', 'up'])
+  })
+
   it('is not back because something ended well that began before', async () => {
     const engine = connect()
     const stream = await engine.open(3, never())
