@@ -23,9 +23,11 @@ export const bucket = 'storagebucket'
 export const recordsBucket = 'avscan-records'
 
 const main = new URL('../../services/reconciler/main.ts', import.meta.url).pathname
+const isUnfinished = ({ finishedAt }: SweepFacts) => finishedAt === undefined
 const secret = (name: string) => `${name}0123456789abcdef01234567`
 
 export interface Put {
+  bucket: string
   key: string
   versionId: string | undefined
 }
@@ -40,6 +42,7 @@ export interface SweepFacts {
   queued: number
   rate: number
   total?: number
+  finishedAt?: string
 }
 
 export interface Facts {
@@ -65,14 +68,16 @@ export interface ReconcilerBench {
   /** As kill -9. */
   kill(): Promise<void>
   stop(): Promise<number | null>
-  put(key: string, content?: string): Promise<Put>
-  putMany(keys: readonly string[]): Promise<Put[]>
+  put(key: string, content?: string, into?: string): Promise<Put>
+  putMany(keys: readonly string[], into?: string): Promise<Put[]>
   /** Writes tag and proof as a worker would. */
   mark(object: Put, tag: 'clean' | 'infected' | 'no' | 'unscanned', more?: Mark): Promise<void>
   publish(exchange: string, key: string, body: unknown): Promise<void>
   askForSweep(id: string, since?: string): Promise<void>
-  /** Waits until no sweep waits or runs and one of that reason or id has ended. */
+  /** Waits until no sweep waits or runs and one of that reason or id has ended in this life of the process. */
   swept(wanted: string): Promise<SweepFacts>
+  /** Waits until no sweep waits or runs. */
+  idle(): Promise<void>
   /** Takes all jobs of a queue that are there now. */
   take(queue: string): Promise<ScanJob[]>
   /** Keeps a queue empty and hands over its jobs, until closed. */
@@ -144,8 +149,11 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
     secretKey: server.rootPassword,
     transportAgent: new Agent({ ca: readFileSync(config.tls.ca), keepAlive: true }),
   })
-  for (const name of [bucket, recordsBucket]) await client.makeBucket(name, server.region)
-  if (options.versioned !== false) await client.setBucketVersioning(bucket, { Status: 'Enabled' })
+  await client.makeBucket(recordsBucket, server.region)
+  for (const name of config.store.buckets) {
+    await client.makeBucket(name, server.region)
+    if (options.versioned !== false) await client.setBucketVersioning(name, { Status: 'Enabled' })
+  }
 
   let admin: ChannelModel | undefined
   const open = async (): Promise<ConfirmChannel> => {
@@ -166,6 +174,7 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
   }
   let child: TestProcess | undefined
   let port = 0
+  let begunAt = ''
 
   const bench: ReconcilerBench = {
     broker,
@@ -177,6 +186,7 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
     pid: () => child?.pid ?? 0,
     async begin(more = {}) {
       await child?.kill()
+      begunAt = new Date().toISOString()
       ;[port = 0] = await freePorts(1)
       child = startProcess({
         command: [process.execPath, main],
@@ -202,25 +212,29 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
       process.kill(Number(/"pid":(\d+)/.exec(child.log())?.[1] ?? child.pid), 'SIGTERM')
       return ended
     },
-    async put(key, content = 'x') {
-      const { versionId } = await client.putObject(bucket, key, Buffer.from(content))
-      return { key, versionId: versionId ?? undefined }
+    async put(key, content = 'x', into = bucket) {
+      const { versionId } = await client.putObject(into, key, Buffer.from(content))
+      return { bucket: into, key, versionId: versionId ?? undefined }
     },
-    async putMany(keys) {
+    async putMany(keys, into = bucket) {
       const done: Put[] = []
       let next = 0
       const one = async () => {
         for (let index = next++; index < keys.length; index = next++)
-          done[index] = await bench.put(keys[index] ?? '')
+          done[index] = await bench.put(keys[index] ?? '', 'x', into)
       }
       await Promise.all(Array.from({ length: 16 }, one))
       return done
     },
-    async mark({ key, versionId }, tag, { reason = 0, signatureVersion = '100', record } = {}) {
-      const facts = await store.head({ bucket, key, versionId })
+    async mark(
+      { bucket: of, key, versionId },
+      tag,
+      { reason = 0, signatureVersion = '100', record } = {},
+    ) {
+      const facts = await store.head({ bucket: of, key, versionId })
       const detail = { at: '', reason: '', signature: '', engine: '' }
       const mark = { tag, reason, signatureVersion, detail }
-      await marks(record !== true).write({ bucket, key, facts }, mark)
+      await marks(record !== true).write({ bucket: of, key, facts }, mark)
     },
     async publish(exchange, key, body) {
       const on = await opened()
@@ -238,16 +252,25 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
       eventually(
         async () => {
           const { sweeps = [] } = await bench.facts()
-          const unfinished = sweeps.filter((one) => !('finishedAt' in one))
           const found = sweeps.findLast(
-            (one) => 'finishedAt' in one && (one.id === wanted || one.reason.includes(wanted)),
+            ({ id, reason, finishedAt = '' }) =>
+              finishedAt >= begunAt && (id === wanted || reason.includes(wanted)),
           )
-          if (found === undefined || unfinished.length > 0)
+          if (found === undefined || sweeps.some(isUnfinished))
             throw new Error(`"${wanted}" is not swept: ${JSON.stringify(sweeps)}\n${bench.log()}`)
           return found
         },
         { timeoutMs: 60_000, everyMs: 50 },
       ),
+    async idle() {
+      await eventually(
+        async () => {
+          const { sweeps } = await bench.facts()
+          return sweeps !== undefined && !sweeps.some(isUnfinished)
+        },
+        { timeoutMs: 60_000 },
+      )
+    },
     async take(queue) {
       const on = await opened()
       const jobs: ScanJob[] = []

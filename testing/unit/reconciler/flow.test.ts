@@ -7,6 +7,10 @@ import { fakeObjectStore, type FakeObjectStore } from '../../support/fake-object
 const minute = (count: number) => new Date(Date.UTC(2026, 10, 21, 7, count))
 const marginMs = 60_000
 
+const pass = (watch: Flow, at: Date) => watch.passed(watch.beginCanary().ticket, at)
+
+const before = (date: Date) => new Date(date.getTime() - marginMs).toISOString()
+
 describe('the watch over the flow of events', () => {
   let store: FakeObjectStore
   let state: StateFile
@@ -26,7 +30,6 @@ describe('the watch over the flow of events', () => {
       onGap: () => {},
       log: silentLog,
     })
-  const pass = (watch: Flow, at: Date) => watch.passed(watch.beginCanary().ticket, at)
   /** One that has seen a canary come through, at minute 10. */
   const well = async () => {
     const watch = flow()
@@ -35,7 +38,6 @@ describe('the watch over the flow of events', () => {
     return watch
   }
   const sinces = () => state.current.sweeps.map(({ since }) => since)
-  const before = (date: Date) => new Date(date.getTime() - marginMs).toISOString()
 
   it('sweeps what came while nobody watched, as soon as a canary comes through', async () => {
     const watch = flow()

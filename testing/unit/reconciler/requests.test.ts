@@ -7,16 +7,16 @@ import { silentLog } from '../../../services/shared/log.ts'
 import { fakeObjectStore } from '../../support/fake-object-store.ts'
 import { rejection } from '../../support/rejection.ts'
 
-describe('news of signatures', () => {
-  const heard = (...versions: string[]) => {
-    let signatures: string[] = []
-    return versions.filter((version) => {
-      if (!isNews({ signatures }, version)) return false
-      signatures = [...signatures, version].slice(-2)
-      return true
-    })
-  }
+const heard = (...versions: string[]) => {
+  let signatures: string[] = []
+  return versions.filter((version) => {
+    if (!isNews({ signatures }, version)) return false
+    signatures = [...signatures, version].slice(-2)
+    return true
+  })
+}
 
+describe('news of signatures', () => {
   for (const [title, said, news] of [
     ['the same again', ['99', '99'], ['99']],
     [
@@ -35,6 +35,17 @@ describe('news of signatures', () => {
   }
 })
 
+const signatures = (signatureVersion: string) => ({
+  type: 'signatures.updated',
+  timestamp: new Date().toISOString(),
+  data: { schemaVersion: '1.0', signatureVersion },
+})
+const request = (id: string, more: object = {}) => ({
+  type: 'sweep.requested',
+  timestamp: new Date().toISOString(),
+  data: { id, reason: 'make sweep', ...more },
+})
+
 describe('the reconcile lane', () => {
   let store: ReturnType<typeof fakeObjectStore>
   let state: StateFile
@@ -43,20 +54,9 @@ describe('the reconcile lane', () => {
     state = await openState(store, 'avscan-records', silentLog)
   })
   const handle = (message: unknown, rescanWindowMs = 60_000) => {
-    const probe = async () => {}
-    const lane = createRequestLane({ state, log: silentLog, rescanWindowMs, probe })
+    const lane = createRequestLane({ state, log: silentLog, rescanWindowMs, probe: async () => {} })
     return lane.handle({ body: Buffer.from(JSON.stringify(message)) } as Delivery)
   }
-  const signatures = (signatureVersion: string) => ({
-    type: 'signatures.updated',
-    timestamp: new Date().toISOString(),
-    data: { schemaVersion: '1.0', signatureVersion },
-  })
-  const request = (id: string, more: object = {}) => ({
-    type: 'sweep.requested',
-    timestamp: new Date().toISOString(),
-    data: { id, reason: 'make sweep', ...more },
-  })
   const waiting = () =>
     state.current.sweeps
       .filter(({ reason }) => reason !== 'first start')

@@ -70,9 +70,11 @@ describe('what a sweep looks at', () => {
   }
 
   it('nothing older than the time that it begins from, to the second', () => {
-    const of = (time: string) => isCandidate(version({ lastModified: new Date(time) }), { since })
+    const [at, before] = ['2026-11-21T07:00:00Z', '2026-11-21T06:59:59.999Z'].map((time) =>
+      isCandidate(version({ lastModified: new Date(time) }), { since }),
+    )
 
-    expect(of('2026-11-21T07:00:00Z')).to.equal(true)
-    expect(of('2026-11-21T06:59:59.999Z')).to.equal(false)
+    expect(at).to.equal(true)
+    expect(before).to.equal(false)
   })
 })

@@ -97,6 +97,8 @@ describe('the state of the reconciler', () => {
   })
 })
 
+const asked = (id: string) => newSweep({ id, reason: 'asked for', asked: true })
+
 describe('the list of sweeps', () => {
   it('takes what events missed first, then re-scans, then everything', () => {
     const state = withSweeps(newSweep({ reason: 'interval' }), rescan('100'), gap(3))
@@ -123,7 +125,6 @@ describe('the list of sweeps', () => {
   })
 
   it('keeps each sweep that somebody asked for', () => {
-    const asked = (id: string) => newSweep({ id, reason: 'asked for', asked: true })
     const { sweeps } = withSweeps(newSweep({ reason: 'interval' }), asked('a'), asked('b'))
 
     expect(sweeps.length).to.equal(3)
