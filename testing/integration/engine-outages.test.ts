@@ -52,6 +52,11 @@ describe('the worker and its engine', function () {
     bench.logged('paused until it works again'),
   ]
 
+  const judges = async (key: string) => {
+    const { scan } = (await bench.verdict(key)).body.data
+    return [scan?.engines.map(({ name }) => name), scan?.signatureVersion]
+  }
+
   describe('fail-closed', () => {
     it('killed while idle: not ready, the breaker open, one line at each end, no attempt burnt', async () => {
       await bench.begin({ ...quick, LOG_LEVEL: 'info' })
@@ -142,10 +147,6 @@ describe('the worker and its engine', function () {
       await clamd.reload()
     })
     after(() => second?.close())
-    const judges = async (key: string) => {
-      const { scan } = (await bench.verdict(key)).body.data
-      return [scan?.engines.map(({ name }) => name), scan?.signatureVersion]
-    }
 
     for (const [title, stop, goOn] of [
       ['killed', () => clamd.kill(), () => clamd.start()],

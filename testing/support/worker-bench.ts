@@ -70,10 +70,6 @@ export async function workerBench(): Promise<WorkerBench> {
     CANARY_STORE_PASSWORD: secret('canary'),
     RETRY_SCALE: '0.005',
   }
-  const prepare = async (what: string, env: Record<string, string>) => {
-    const outcome = await runInit([what], env)
-    if (outcome.code !== 0) throw new Error(`init ${what}: ${outcome.stdout}`)
-  }
   await prepare('broker', base)
   const store: RealStore = await startStore({ flavour: 'versitygw', broker, vhost })
   const env: Record<string, string> = {
@@ -170,4 +166,9 @@ export async function workerBench(): Promise<WorkerBench> {
     },
   }
   return bench
+}
+
+async function prepare(what: string, env: Record<string, string>): Promise<void> {
+  const outcome = await runInit([what], env)
+  if (outcome.code !== 0) throw new Error(`init ${what}: ${outcome.stdout}`)
 }

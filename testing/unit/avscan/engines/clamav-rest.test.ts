@@ -17,6 +17,7 @@ import {
   startFakeClamavRest,
   type FakeClamavRest,
 } from '../../../support/fake-clamav-rest.ts'
+import { eventually } from '../../../support/eventually.ts'
 import { rejection } from '../../../support/rejection.ts'
 import { samples } from '../../../support/samples.ts'
 import { testCertificate } from '../../../support/test-certificate.ts'
@@ -95,6 +96,22 @@ describe('clamav-rest, fake', () => {
           expect(error).not.to.be.instanceOf(OutageError)
           expect(await scan(engine, samples.eicar())).to.have.property('status', 'infected')
         })
+
+      it('nothing, when it does not even say its version any more', async () => {
+        engine = connect({ timeoutMs: 60_000, keepAliveMs: 20 })
+        const stream = await engine.open(3, never())
+        await stream.write(Buffer.from('abc'))
+        fake.freeze()
+        const { version } = fake
+        fake.version = { status: 200, body: '{"Op":"dial"}' }
+
+        const error = await rejection(stream.end())
+
+        expect(error.message).to.equal('clamav-rest went silent while it scanned')
+        fake.version = version
+        await fake.kill()
+        await fake.start()
+      })
 
       it('nothing, ever', async () => {
         engine = connect({ timeoutMs: 100 })
@@ -245,6 +262,56 @@ describe('clamav-rest, fake', () => {
         status: 'unscannable',
         reason: 102,
         detail: 'Heuristics.Limits.Exceeded.MaxFiles',
+      })
+    })
+
+    describe('its breaker', () => {
+      const breaker = { failures: 2, openMs: 60_000, successes: 2 }
+
+      afterEach(async () => {
+        await fake.close()
+        fake = await startFakeClamavRest()
+      })
+
+      it('opens after so many refusals, and says why and until when', async () => {
+        await fake.kill()
+        engine = connect({ breaker })
+        for (let index = 0; index < 2; index++) await rejection(engine.open(1, never()))
+        const error = await rejection(engine.open(1, never()))
+
+        expect(error).to.be.instanceOf(EngineUnavailableError)
+        expect(error.message).to.match(
+          /^no address of clamav-rest can be used: .*ECONNREFUSED.*left alone until/,
+        )
+        expect(engine.addresses.map((one) => one.breaker)).to.deep.equal(['open'])
+      })
+
+      it('opens at once for a wrong canary', async () => {
+        engine = connect({ breaker })
+        fake.judge = () => undefined
+        await rejection(engine.probe(never()))
+
+        expect(engine.addresses.map((one) => one.breaker)).to.deep.equal(['open'])
+      })
+
+      it('is tried again by itself, and closes after enough successes', async () => {
+        await fake.kill()
+        engine = connect({ breaker: { ...breaker, openMs: 30 } })
+        for (let index = 0; index < 2; index++) await rejection(engine.open(1, never()))
+        await fake.start()
+        await eventually(() => engine.outage === undefined)
+        await scan(engine, samples.clean())
+
+        expect(engine.addresses.map((one) => one.breaker)).to.deep.equal(['closed'])
+      })
+
+      it('does not count what the caller gives up', async () => {
+        engine = connect({ breaker: { ...breaker, failures: 1 } })
+        const stream = await engine.open(1_000_000, never())
+        stream.abort(new Error('the download broke'))
+        await scan(engine, samples.clean())
+
+        expect(engine.addresses.map((one) => one.breaker)).to.deep.equal(['closed'])
       })
     })
 
