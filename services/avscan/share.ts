@@ -29,7 +29,7 @@ export class Share {
   #restUntil = -Infinity
   #waiting: (() => void)[] = []
 
-  constructor({ concurrency, quietMs = 2000, now = () => performance.now() }: ShareOptions) {
+  constructor({ concurrency, quietMs = 500, now = () => performance.now() }: ShareOptions) {
     this.#concurrency = concurrency
     this.#quietMs = quietMs
     this.#now = now
