@@ -1,6 +1,11 @@
 // Live, spool and bulk work beside each other: nothing is scanned twice behind a backlog, and bulk work does not slow live work down.
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { readSpec } from '../../../services/cli/spec.ts'
 import { bulkQueue, names } from '../../../services/shared/topology.ts'
+import { runCli } from '../../support/deployment.ts'
 import { eventually } from '../../support/eventually.ts'
 import type { FaultContext, Row } from '../types.ts'
 
@@ -143,4 +148,72 @@ const sweepBesideLive: Row = {
   },
 }
 
-export const lanes: readonly Row[] = [backlog(20_000), sweepBesideLive]
+const mostReconcilerBytes = 150 * 1000 * 1000
+
+/** The store alone, without its events: as its supervisor starts it, less what leads to the broker. */
+function storeAlone({ deployment }: FaultContext): { command: string[]; env: NodeJS.ProcessEnv } {
+  const child = readSpec(deployment.runDir)?.children.find(({ name }) => name === 'store')
+  if (child === undefined) throw new Error('the deployment has no store')
+  const command: string[] = []
+  for (let index = 0; index < child.command.length; index++) {
+    const word = child.command[index] as string
+    // Each has a value.
+    if (word.startsWith('--event-')) index++
+    else command.push(word)
+  }
+  const { VGW_EVENT_RABBITMQ_URL: _, ...env } = child.env
+  return { command, env }
+}
+
+/** Peak of its resident memory, in bytes. */
+function peakBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) * 1024
+}
+
+const sweepAll = (count: number): Row => ({
+  name: `sweep-${count}`,
+  title: `${count.toLocaleString('en')} objects uploaded while everything else was stopped, then make sweep`,
+  objects: 0,
+  async inject(context) {
+    const { parts, deployment, say } = context
+    const prefix = `sweep/${randomUUID()}/`
+    countScans(context, prefix)
+    const { command, env } = storeAlone(context)
+    await runCli(['stop'], deployment.env)
+    const [program = '', ...args] = command
+    const store = spawn(program, args, { env, stdio: 'ignore' })
+    const ended = once(store, 'exit')
+    let keys: string[]
+    try {
+      await eventually(() => context.uploader.put(`${prefix}first.txt`, Buffer.from('first')), {
+        timeoutMs: 60_000,
+        everyMs: 200,
+      })
+      keys = [`${prefix}first.txt`, ...(await uploadMany(context, prefix, count - 1))]
+    } finally {
+      store.kill('SIGKILL')
+      await ended
+    }
+    await runCli(['start'], deployment.env)
+    const begun = performance.now()
+    const shown = await runCli(['sweep'], deployment.env)
+    const lines = shown.trim().split('\n')
+    say(`make sweep: ${lines.length} lines, the last one: ${lines.at(-1)}`)
+    if (lines.length < 2) throw new Error(`make sweep shows no progress: ${shown}`)
+    await awaitVerdicts(context, keys)
+    const seconds = (performance.now() - begun) / 1000
+    const bytes = peakBytes(parts.pid('reconciler'))
+    const perObject = countScans(context, prefix) / count
+    say(
+      `${(count / seconds).toFixed(0)} objects/s, ${perObject.toFixed(4)} scans per object, ` +
+        `the reconciler had at most ${(bytes / 1e6).toFixed(0)} MB`,
+    )
+    if (bytes > mostReconcilerBytes)
+      throw new Error(`the reconciler took ${(bytes / 1e6).toFixed(0)} MB`)
+    if (perObject > mostScansPerObject)
+      throw new Error(`${perObject.toFixed(4)} scans per object, at most ${mostScansPerObject}`)
+  },
+})
+
+export const lanes: readonly Row[] = [backlog(20_000), sweepAll(20_000), sweepBesideLive]
