@@ -26,18 +26,17 @@ export async function watchStore(
     const end = await oneConnection(host, number, signal)
     if (signal.aborted) return
     const heldMs = performance.now() - begun
-    const isSettled = end.connected && heldMs >= settledMs
-    if (isSettled) {
+    const isSettled = heldMs >= settledMs
+    if (end.connected && (isSettled || !end.reset)) {
+      // A server was there and closed it: the next connection tells why.
       isLost = false
-      failures = 0
-      // Closed by the other side: the next connection tells why.
-      continue
-    }
-    if (!end.connected || end.reset) {
+      if (isSettled) failures = 0
+      if (failures++ === 0) continue
+    } else {
       if (!isLost) onLost(`the object store went away (${end.why})`)
       isLost = true
+      failures++
     }
-    failures++
     await sleep(backoffMs(failures), undefined, { signal }).catch(() => {})
   }
 }
