@@ -134,7 +134,8 @@ class Reader implements DeadQueue {
       return true
     } catch (error) {
       if (this.#lost !== undefined) throw this.#lost
-      if (/NOT[_-]FOUND/.test(describeError(error))) return false
+      // RabbitMQ 4.3 says no more than that to somebody who has no right on the name: it is none of ours.
+      if (/NOT[_-]FOUND|ACCESS[_-]REFUSED/.test(describeError(error))) return false
       throw error
     }
   }
