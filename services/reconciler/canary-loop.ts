@@ -85,8 +85,8 @@ export class CanaryLoop {
       await flow.passed(ticket, first.uploadedAt)
     } catch (thrown) {
       if (signal.aborted) return
-      // Known already, and said; the next one shows whether it is over.
-      if (disturbed.aborted) return
+      // A gap already; the next one shows whether it is over.
+      if (disturbed.aborted) return this.#fails(describeError(disturbed.reason))
       const error = toError(thrown)
       this.#fails(describeError(error))
       flow.lost('the end-to-end canary failed')

@@ -41,14 +41,15 @@ export class Flow {
   lost(reason: string): void {
     const { log, onGap } = this.#options
     this.#mishaps++
-    onGap(reason)
-    if (this.#gap === undefined)
+    if (this.#gap === undefined) {
+      this.#gap = new Set()
+      this.#sweptAt = performance.now()
+      onGap(reason)
       log.warn('events may be missing, a sweep follows', {
         reason,
         since: this.#options.state.current.coveredUntil,
       })
-    if (this.#gap === undefined) this.#sweptAt = performance.now()
-    this.#gap ??= new Set()
+    }
     this.#gap.add(reason)
     this.#disturbed.abort(new Error(reason))
     this.#disturbed = new AbortController()

@@ -5,13 +5,14 @@
 // neither store logs a word about it.
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { backoffMs } from '../shared/retry.ts'
 
 /** A connection that ends sooner was never wanted. */
 const settledMs = 1000
 const connectTimeoutMs = 5000
+/** Short, lest a store that comes and goes again is taken for one that came. */
+const pauseMs = 250
 
-/** Runs until the signal. `onLost` hears of each time that the store went away. */
+/** Runs until the signal. `onLost` hears that the store went away, and again while it stays away. */
 export async function watchStore(
   url: string,
   onLost: (reason: string) => void,
@@ -20,24 +21,25 @@ export async function watchStore(
   const { hostname, port, protocol } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, '')
   const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)
-  let isLost = false
-  for (let failures = 0; !signal.aborted;) {
+  let hasReset = false
+  let isClosedEarly = false
+  while (!signal.aborted) {
     const begun = performance.now()
-    const end = await oneConnection(host, number, signal)
+    const { connected, reset, why } = await oneConnection(host, number, signal)
     if (signal.aborted) return
-    const heldMs = performance.now() - begun
-    const isSettled = heldMs >= settledMs
-    if (end.connected && (isSettled || !end.reset)) {
-      // A server was there and closed it: the next connection tells why.
-      isLost = false
-      if (isSettled) failures = 0
-      if (failures++ === 0) continue
+    const isSettled = performance.now() - begun >= settledMs
+    if (connected && (isSettled || !reset)) {
+      hasReset = false
+      // A server was there and closed it: the next connection tells why. One that closes all of them is asked less often.
+      const again = !isSettled && isClosedEarly
+      isClosedEarly = !isSettled
+      if (!again) continue
     } else {
-      if (!isLost) onLost(`the object store went away (${end.why})`)
-      isLost = true
-      failures++
+      // Refused says that there is none at this moment; a reset may be the way of something in between.
+      if (!connected || !hasReset) onLost(`the object store went away (${why})`)
+      hasReset = connected
     }
-    await sleep(backoffMs(failures), undefined, { signal }).catch(() => {})
+    await sleep(pauseMs, undefined, { signal }).catch(() => {})
   }
 }
 
