@@ -2,7 +2,6 @@
 // only under a version whose canary passed, and the version is asked again after every finding.
 import { Pool } from 'undici'
 import {
-  describeError,
   EngineUnavailableError,
   errorCode,
   OutageError,
@@ -12,12 +11,11 @@ import {
 import type { Log } from '../../shared/log.ts'
 import { tlsProblem, trustedCas } from '../../shared/trust.ts'
 import { Breaker, defaultBreaker, type BreakerOptions, type Trial } from './breaker.ts'
-import { ClamavRestError, versionInAnswer } from './clamav-rest-replies.ts'
-import { ClamavRestStream, readText } from './clamav-rest-stream.ts'
-import { engineInfoOf } from './clamd-replies.ts'
+import { ClamavRestError } from './clamav-rest-replies.ts'
+import { ClamavRestStream } from './clamav-rest-stream.ts'
+import { RestTrust, unavailable, type Trusted, type TrustOptions } from './clamav-rest-trust.ts'
 import { EngineWatch, noEvents, outageOf, stateOf, type Watched } from './engine-watch.ts'
 import {
-  runCanary,
   tooLarge,
   WrongAnswersError,
   type AddressState,
@@ -57,12 +55,6 @@ const neverConnected = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
-interface Trusted {
-  info: EngineInfo
-  /** in the engine's own words, to compare */
-  version: string
-}
-
 export function createClamavRest(options: ClamavRestOptions, log: Log, events = noEvents): Engine {
   return new ClamavRest(options, log, events)
 }
@@ -70,19 +62,16 @@ export function createClamavRest(options: ClamavRestOptions, log: Log, events = 
 class ClamavRest implements Engine {
   readonly name: string
   info: EngineInfo | undefined
-  readonly #options: ClamavRestOptions & { lookMs: number; canaryMs: number; keepAliveMs: number }
+  readonly #options: ClamavRestOptions & TrustOptions
   /** One for whatever the host resolves to: a pool of connections shows us no more. */
   readonly #address: Watched
   readonly #watch: EngineWatch
   readonly #label: string
   readonly #client: Pool
+  readonly #trust: RestTrust
   readonly #places = new Places()
   readonly #closing = new AbortController()
   #busy = 0
-  #version: string | undefined
-  #lookedAt = -Infinity
-  #canaryAt = -Infinity
-  #trusting: Promise<Trusted> | undefined
 
   constructor(options: ClamavRestOptions, log: Log, events: EngineEvents) {
     this.name = options.name ?? 'clamav-rest'
@@ -109,6 +98,10 @@ class ClamavRest implements Engine {
       headersTimeout: 0,
       bodyTimeout: options.stallMs,
     })
+    this.#trust = new RestTrust(this.#client, this.#label, this.#options, (info) => {
+      this.info = info
+      this.#watch.judgesBy(this.#address, info)
+    })
   }
 
   get addresses(): AddressState[] {
@@ -130,7 +123,7 @@ class ClamavRest implements Engine {
     this.#busy++
     const trial = breaker.begin()
     try {
-      const trusted = await this.#trusted()
+      const trusted = await this.#trust.trusted()
       either.throwIfAborted()
       return this.#guard(size, trusted, trial, either)
     } catch (error) {
@@ -152,9 +145,9 @@ class ClamavRest implements Engine {
         : this.#down()
     const begunAt = performance.now()
     const trial = breaker.begin()
-    this.#canaryAt = -Infinity
+    this.#trust.renew()
     try {
-      const { info } = await this.#trusted()
+      const { info } = await this.#trust.trusted()
       trial.succeeded()
       this.#watch.up(begunAt)
       signal.throwIfAborted()
@@ -205,55 +198,6 @@ class ClamavRest implements Engine {
     return why
   }
 
-  #trusted(): Promise<Trusted> {
-    this.#trusting ??= this.#trust().finally(() => (this.#trusting = undefined))
-    return this.#trusting
-  }
-
-  async #trust(): Promise<Trusted> {
-    const { lookMs, canaryMs } = this.#options
-    let version = this.#version
-    if (version === undefined || performance.now() - this.#lookedAt >= lookMs)
-      version = await this.#look()
-    const info = engineInfoOf(version, this.#options.signatureSet)
-    if (version !== this.#version || performance.now() - this.#canaryAt >= canaryMs) {
-      this.#version = undefined
-      await this.#asUnavailable('scan the canary', () =>
-        runCanary(this.#label, (bytes) => this.#scan(bytes)),
-      )
-      if ((await this.#look()) !== version)
-        throw new EngineUnavailableError(`${this.#label} changed its signatures during the canary`)
-      this.#version = version
-      this.#canaryAt = performance.now()
-      this.info = info
-      this.#watch.judgesBy(this.#address, info)
-    }
-    return { info, version }
-  }
-
-  async #look(): Promise<string> {
-    const version = await this.#ask()
-    this.#lookedAt = performance.now()
-    return version
-  }
-
-  async #ask(): Promise<string> {
-    return this.#asUnavailable('ask for its version', async () => {
-      const response = await this.#client.request({
-        path: '/version',
-        method: 'GET',
-        signal: AbortSignal.timeout(this.#options.stallMs),
-      })
-      return versionInAnswer(response.statusCode, await readText(response.body))
-    })
-  }
-
-  async #scan(bytes: Buffer): Promise<Finding> {
-    const stream = new ClamavRestStream(this.#client, bytes.length, this.#options)
-    await stream.write(bytes)
-    return stream.end()
-  }
-
   #guard(size: number, { version, info }: Trusted, trial: Trial, signal: AbortSignal): ScanStream {
     const begunAt = performance.now()
     const stream = new ClamavRestStream(this.#client, size, this.#options)
@@ -279,7 +223,7 @@ class ClamavRest implements Engine {
         if (held && !signal.aborted && isOfService(known)) this.#failed(trial, known)
         abort(known)
         // Whatever happened, the next scan looks before it sends.
-        this.#lookedAt = -Infinity
+        this.#trust.lookAgain()
         throw known
       }
     }
@@ -298,35 +242,13 @@ class ClamavRest implements Engine {
   }
 
   async #finish(stream: ClamavRestStream, version: string): Promise<Finding> {
-    const finding = await this.#answerOf(stream)
-    if ((await this.#look()) !== version)
+    const finding = await this.#trust.answerOf(stream)
+    if ((await this.#trust.look()) !== version)
       throw new RetryLaterError('the signatures of clamav-rest changed while it scanned', {
         delayMs: 1_000,
       })
-    await this.#trusted()
+    await this.#trust.trusted()
     return finding
-  }
-
-  /** While it scans it must still say its version: nobody waits `timeoutMs` for one that hangs. */
-  async #answerOf(stream: ClamavRestStream): Promise<Finding> {
-    let isAsking = false
-    const ask = async () => {
-      if (isAsking) return
-      isAsking = true
-      try {
-        await this.#ask()
-      } catch (cause) {
-        stream.abort(new ClamavRestError('clamav-rest went silent while it scanned', { cause }))
-      } finally {
-        isAsking = false
-      }
-    }
-    const timer = setInterval(() => void ask(), this.#options.keepAliveMs)
-    try {
-      return await stream.end()
-    } finally {
-      clearInterval(timer)
-    }
   }
 
   #giveBack(): void {
@@ -334,25 +256,11 @@ class ClamavRest implements Engine {
     this.#places.freed()
   }
 
-  async #asUnavailable<T>(what: string, action: () => Promise<T>): Promise<T> {
-    try {
-      return await action()
-    } catch (error) {
-      if (error instanceof EngineUnavailableError) throw error
-      throw this.#unavailable(what, error)
-    }
-  }
-
   #whetherSent(error: Error): Error {
     const before = neverConnected.has(errorCode(error) ?? '') || tlsProblem(error) !== undefined
     return before && !(error instanceof EngineUnavailableError)
-      ? this.#unavailable('connect', error)
+      ? unavailable(this.#label, 'connect', error)
       : error
-  }
-
-  #unavailable(what: string, error: unknown): EngineUnavailableError {
-    const reason = tlsProblem(error) ?? describeError(error)
-    return new EngineUnavailableError(`${this.#label}: ${what}: ${reason}`, { cause: error })
   }
 }
 
