@@ -187,6 +187,17 @@ describe('clamd, real', function () {
       expect(await scan(one, samples.eicar())).to.have.property('status', 'infected')
     }).timeout(90_000)
 
+    it('fails a scan whose clamd hangs long before its time limit', async () => {
+      const stream = await engine({ timeoutMs: 60_000, stallMs: 500 }).open(3, never())
+      await stream.write(Buffer.from('abc'))
+      clamd.process.kill('SIGSTOP')
+      const error = await rejection(stream.end())
+      clamd.process.kill('SIGCONT')
+
+      expect(error.message).to.equal('no answer to PING within 500 ms')
+      expect(error).not.to.be.instanceOf(EngineUnavailableError)
+    })
+
     it('tells the version of a set that has one, and judges by the next one after a reload', async () => {
       const one = engine({ lookMs: 0 })
       const novelty = Buffer.from('a threat of tomorrow')
@@ -271,5 +282,35 @@ describe('clamav-rest, real', function () {
         },
       }
     })
+  })
+
+  it('fails a scan whose clamd hangs long before its time limit', async () => {
+    const clamd = await startClamd(smallLimits)
+    const rest = await startClamavRest(clamd)
+    const engine = createClamavRest(
+      {
+        host: '127.0.0.1',
+        port: rest.port,
+        ca: rest.ca,
+        connections: 2,
+        maxBytes: contractLimits.maxObjectBytes,
+        timeoutMs: 60_000,
+        stallMs: 500,
+        signatureSet: 'test',
+      },
+      silentLog,
+    )
+    try {
+      const stream = await engine.open(3, never())
+      await stream.write(Buffer.from('abc'))
+      clamd.process.kill('SIGSTOP')
+
+      expect((await rejection(stream.end())).message).to.match(/went silent while it scanned/)
+    } finally {
+      clamd.process.kill('SIGCONT')
+      await engine.close()
+      await rest.close()
+      await clamd.close()
+    }
   })
 })
