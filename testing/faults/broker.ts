@@ -17,6 +17,7 @@ export interface BrokerAccess {
 
 export interface DeadMessage {
   body: string
+  bytes: Buffer
   origin: string
   reason: string
 }
@@ -151,6 +152,7 @@ export function createBrokerControl(config: Config, access: BrokerAccess) {
           const headers = message.properties.headers ?? {}
           taken.push({
             body: message.content.toString(),
+            bytes: message.content,
             origin: String(headers['avscan-origin'] ?? headers['x-first-death-queue'] ?? ''),
             reason: `${String(headers['avscan-reason'] ?? headers['x-first-death-reason'] ?? '')} ${String(headers['avscan-error'] ?? '')}`,
           })

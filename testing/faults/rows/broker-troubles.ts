@@ -50,7 +50,7 @@ const hungAndStoreKilled: Row = {
   expectations: { quietMs: 180_000 },
 }
 
-const consumerTimeoutMs = 3000
+const consumerTimeoutMs = 1000
 
 const consumerTimeout: Row = {
   name: 'consumer-timeout',

@@ -1,9 +1,12 @@
 // Every row, in the order in which they are played.
 import type { Row } from '../types.ts'
+import { badMessages } from './bad-messages.ts'
 import { brokerRows } from './broker.ts'
 import { brokerTroubles } from './broker-troubles.ts'
 import { engineRows } from './engine.ts'
 import { eventRows } from './events.ts'
+import { hostileArchiveRows } from './hostile-archives.ts'
+import { hostileKeyRows } from './hostile-keys.ts'
 import { lanes } from './lanes.ts'
 import { partKills } from './part-kills.ts'
 import { poisonRows } from './poison.ts'
@@ -13,8 +16,7 @@ import { storeRows } from './store.ts'
 import { tempFolderRows } from './temp-folder.ts'
 import { workerKills } from './worker-kills.ts'
 
-export const rows: readonly Row[] = [
-  ...workerKills,
+const others: readonly Row[] = [
   ...partKills,
   ...brokerRows,
   ...engineRows,
@@ -25,5 +27,14 @@ export const rows: readonly Row[] = [
   ...brokerTroubles,
   ...poisonRows,
   ...tempFolderRows,
+  ...badMessages,
+  ...hostileKeyRows,
+  ...hostileArchiveRows,
   ...lanes,
 ]
+
+// A worker that is killed again and again comes back later each time: a row of another kind in between lets it calm down.
+export const rows: readonly Row[] = others.flatMap((row, index) => {
+  const kill = workerKills[index]
+  return kill === undefined ? [row] : [kill, row]
+})
