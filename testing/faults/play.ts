@@ -108,6 +108,7 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
         )
   })
   await attempt('after', async () => row.after?.(context))
+  stage.uploads.push(...uploads)
   const scans = countScans(stage, traffic.prefix)
   const scansPerObject = uploads.length === 0 ? 0 : scans / uploads.length
   if (mostScans !== undefined && scansPerObject > mostScans)

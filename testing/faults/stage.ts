@@ -16,6 +16,7 @@ import { secretOf, startWebhookReceiver } from '../support/webhook-receiver.ts'
 import { createBrokerControl } from './broker.ts'
 import { createCheck } from './check.ts'
 import { createParts } from './parts.ts'
+import type { Upload } from './types.ts'
 import { Webhooks } from './webhooks.ts'
 
 /** 1/60 of every delay; the queues with other delays in their names are in a virtual host of their own. */
@@ -25,6 +26,8 @@ const suiteSettings = {
   RABBITMQ_VHOST: 'faults',
   CANARY_INTERVAL_MS: '3000',
   ENGINE_BREAKER_OPEN_MS: '2000',
+  // The objects of the row that changes the signatures, not those of every row before.
+  RESCAN_WINDOW_MS: '60000',
   REPORT_CLEAN: 'true',
   AV_CONFIG: join(import.meta.dirname, 'av-scan.yaml'),
 }
@@ -89,6 +92,8 @@ export async function openStage(flavour: StoreFlavour, settings: Readonly<Record
     faultFile,
     signatures,
     parts: createParts(deployment),
+    /** Of all rows so far. */
+    uploads: [] as Upload[],
     checkWith: (newIds: boolean) => createCheck({ store, config, uploader, webhooks, newIds }),
     async close() {
       uploader.close()

@@ -37,6 +37,17 @@ export class Webhooks {
     return this.#at(`${samePlace(key)}\n${versionId}`)
   }
 
+  /** Verdicts that are not true, whenever they came. */
+  lies(uploads: readonly Upload[]): string[] {
+    return uploads.flatMap((upload) =>
+      this.of(upload)
+        .verdicts.filter((request) => outcomeOf(request) !== upload.expected)
+        .map(
+          (request) => `${upload.key} (${upload.expected}): a webhook said ${outcomeOf(request)}`,
+        ),
+    )
+  }
+
   #takeIn(): void {
     const { requests } = this.#receiver
     for (; this.#seen < requests.length; this.#seen++) {
