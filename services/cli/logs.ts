@@ -3,9 +3,14 @@ import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FatalError } from '../shared/errors.ts'
+import { printable } from '../shared/printable.ts'
 
-/** One line of a service's JSON log, or any other program's line, for people. */
+/** One line of a service's JSON log, or any other program's line, for people; what keys of objects hold does not speak to their terminal. */
 export function renderLine(name: string, line: string): string {
+  return render(name, line).split('\t').map(printable).join('\t')
+}
+
+function render(name: string, line: string): string {
   if (!line.startsWith('{')) return `[${name}] ${line}`
   try {
     const {

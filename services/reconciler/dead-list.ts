@@ -1,7 +1,7 @@
 // Dead letters as a table for people or as JSON lines for programs. Everything in them is foreign text.
 import { renderTable } from '../shared/table.ts'
 import type { Letter } from './letter.ts'
-import { printable } from './printable.ts'
+import { printable } from '../shared/printable.ts'
 import { renderAge } from './terminal.ts'
 
 export interface ListOptions {

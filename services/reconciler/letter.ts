@@ -7,7 +7,7 @@ import {
   decodeReconcileMessage,
   type ObjectRef,
 } from '../shared/messages.ts'
-import { printable } from './printable.ts'
+import { printable } from '../shared/printable.ts'
 
 export interface Letter {
   /** To the second; undefined when nobody wrote it down. */

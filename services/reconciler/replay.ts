@@ -11,7 +11,7 @@ import { names } from '../shared/topology.ts'
 import { openDeadQueue, type DeadQueue } from './dead-queue.ts'
 import { createFilter, filterOptions, parseLimit } from './letter-filter.ts'
 import { readLetter, type Letter } from './letter.ts'
-import { printable } from './printable.ts'
+import { printable } from '../shared/printable.ts'
 import { inThousands, type Terminal } from './terminal.ts'
 
 // Small, so that what one replay has not got to yet is left for another one.

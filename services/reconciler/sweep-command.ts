@@ -9,7 +9,7 @@ import { FatalError } from '../shared/errors.ts'
 import { silentLog } from '../shared/log.ts'
 import type { SweepRequested } from '../shared/messages.ts'
 import { names } from '../shared/topology.ts'
-import { printable } from './printable.ts'
+import { printable } from '../shared/printable.ts'
 import { createRate, createWatch, type SweepFacts, type Watch } from './sweep-watch.ts'
 import { inThousands, renderAge, type Terminal } from './terminal.ts'
 

@@ -165,6 +165,15 @@ describe('renderEnvironment', () => {
 })
 
 describe('renderLine', () => {
+  it('lets no key speak to the terminal', () => {
+    const key = 'a\u001b[2J\u009b2J\u202egpj.exe\nforged'
+    const line = JSON.stringify({ level: 'info', message: `scanned ${key}`, key, [key]: 1 })
+
+    for (const shown of [renderLine('avscan-1', line), renderLine('broker', `key ${key}`)])
+      // oxlint-disable-next-line no-control-regex
+      expect(shown).to.not.match(/[\u0000-\u001f\u007f-\u009f\u202e]/)
+  })
+
   it('turns a JSON line into text that begins with the part', () => {
     const line =
       '{"level":"warn","message":"lane paused","service":"avscan","queue":"q 1","n":2,"timestamp":"2026-11-21T05:00:00.123Z"}'
@@ -175,6 +184,7 @@ describe('renderLine', () => {
   })
 
   it('leaves other lines as they are', () => {
+    expect(renderLine('store', 'a\ttab')).to.equal('[store] a\ttab')
     expect(renderLine('store', 'hello')).to.equal('[store] hello')
     expect(renderLine('store', '{broken')).to.equal('[store] {broken')
   })

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { renderLetters, toJsonLine } from '../../../services/reconciler/dead-list.ts'
 import type { Letter } from '../../../services/reconciler/letter.ts'
-import { printable } from '../../../services/reconciler/printable.ts'
+import { printable } from '../../../services/shared/printable.ts'
 import { renderReplayed } from '../../../services/reconciler/replay.ts'
 import { renderAge } from '../../../services/reconciler/terminal.ts'
 
