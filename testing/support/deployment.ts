@@ -236,7 +236,18 @@ function readUploader(exports: string): UploaderOptions {
 }
 
 /** Runs the project's command to its end and returns its standard output. @throws Error with all it said when it fails. */
-export function runCli(args: readonly string[], env: Record<string, string>): Promise<string> {
+export async function runCli(
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<string> {
+  return (await runCommandLine(args, env)).stdout
+}
+
+/** The same; `all` is standard error and output as they came. */
+export function runCommandLine(
+  args: readonly string[],
+  env: Record<string, string>,
+): Promise<{ stdout: string; all: string }> {
   return new Promise((done, reject) => {
     const child = spawn(process.execPath, [main, ...args], {
       cwd: root,
@@ -252,7 +263,7 @@ export function runCli(args: readonly string[], env: Record<string, string>): Pr
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => (all += chunk))
     child.once('error', reject)
     child.once('close', (code) => {
-      if (code === 0) done(stdout)
+      if (code === 0) done({ stdout, all })
       else reject(new Error(`${args.join(' ')} ended with ${code}:\n${all}`))
     })
   })

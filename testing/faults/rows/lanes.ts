@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { readSpec } from '../../../services/cli/spec.ts'
 import { bulkQueue, names } from '../../../services/shared/topology.ts'
-import { runCli } from '../../support/deployment.ts'
+import { runCli, runCommandLine } from '../../support/deployment.ts'
 import { eventually } from '../../support/eventually.ts'
 import type { FaultContext, Row } from '../types.ts'
 
@@ -197,7 +197,7 @@ const sweepAll = (count: number): Row => ({
     }
     await runCli(['start'], deployment.env)
     const begun = performance.now()
-    const shown = await runCli(['sweep'], deployment.env)
+    const { all: shown } = await runCommandLine(['sweep'], deployment.env)
     const lines = shown.trim().split('\n')
     say(`make sweep: ${lines.length} lines, the last one: ${lines.at(-1)}`)
     if (lines.length < 2) throw new Error(`make sweep shows no progress: ${shown}`)

@@ -8,14 +8,13 @@ const never = new AbortController().signal
 
 /** Work that the test ends. */
 function job() {
-  let end: () => void = () => {}
-  const done = new Promise<void>((resolve) => (end = resolve))
+  const { promise, resolve } = Promise.withResolvers<void>()
   const one = {
     begun: false,
-    end,
+    end: () => resolve(),
     work: () => {
       one.begun = true
-      return done
+      return promise
     },
   }
   return one

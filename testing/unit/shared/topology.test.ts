@@ -42,6 +42,18 @@ const ladder = {
   'avscan.retry.12h': 43_200_000,
 }
 
+const hold = (env: Record<string, string>) =>
+  topology(loadConfig({ service: 'init', env })).queues.filter(({ name }) =>
+    name.includes('.hold.'),
+  )
+
+const heldFor = (name: string, delayMs: number) => [
+  {
+    name: `s3minioqueue.spool.hold.${name}`,
+    arguments: { ...retry(delayMs), 'x-dead-letter-routing-key': 's3minioqueue.spool' },
+  },
+]
+
 describe('topology', () => {
   it('declares these exchanges', () => {
     expect(plain.exchanges).to.deep.equal([
@@ -131,20 +143,9 @@ describe('topology', () => {
   })
 
   it('gives another hold delay another queue, whose messages go to the same spool queue', () => {
-    const hold = (env: Record<string, string>) =>
-      topology(loadConfig({ service: 'init', env })).queues.filter(({ name }) =>
-        name.includes('.hold.'),
-      )
-    const wanted = (name: string, delayMs: number) => [
-      {
-        name: `s3minioqueue.spool.hold.${name}`,
-        arguments: { ...retry(delayMs), 'x-dead-letter-routing-key': 's3minioqueue.spool' },
-      },
-    ]
-
-    expect(hold({ RECONCILE_AFTER_MS: '90000' })).to.deep.equal(wanted('90s', 90_000))
+    expect(hold({ RECONCILE_AFTER_MS: '90000' })).to.deep.equal(heldFor('90s', 90_000))
     expect(hold({ RECONCILE_AFTER_MS: '90000', RETRY_SCALE: '0.1' })).to.deep.equal(
-      wanted('9s', 9000),
+      heldFor('9s', 9000),
     )
   })
 
