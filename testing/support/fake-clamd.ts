@@ -16,6 +16,8 @@ export interface FakeClamd {
   judge: (bytes: Buffer) => string | undefined
   /** what the next stream that begins is answered */
   arm(hostility: Hostility): void
+  /** asked at the first frame of a stream that nothing is armed for; a reply `at` the command is given then too */
+  hostileTo: (firstBytes: Buffer) => Hostility | undefined
   /** as SIGSTOP: bytes stay in the socket */
   freeze(): void
   thaw(): void
@@ -47,6 +49,7 @@ export async function startFakeClamd(
     version: 'ClamAV 1.4.6/27800/Fri Nov 20 09:12:47 2026',
     judge: (bytes) => judge(bytes, limits),
     arm: (hostility) => (armed = hostility),
+    hostileTo: () => undefined,
     freeze: () => sockets.forEach((socket) => socket.pause()),
     thaw: () => sockets.forEach((socket) => socket.resume()),
     seen: { connections: 0, open: 0, busiest: 0, commands: [], frames: [], complete: 0 },
@@ -112,7 +115,9 @@ export async function startFakeClamd(
       if (bytes.length > 0) {
         fake.seen.frames.push(bytes.length)
         stream.parts.push(bytes)
-        hostile('frame')
+        if (stream.parts.length === 1) stream.hostility ??= fake.hostileTo(bytes)
+        if (stream.hostility?.at === 'command') hostile('command')
+        else hostile('frame')
         return
       }
       fake.seen.complete++

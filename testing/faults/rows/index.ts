@@ -7,6 +7,7 @@ import { engineRows } from './engine.ts'
 import { eventRows } from './events.ts'
 import { hostileArchiveRows } from './hostile-archives.ts'
 import { hostileKeyRows } from './hostile-keys.ts'
+import { hostileReplyRows } from './hostile-replies.ts'
 import { lanes } from './lanes.ts'
 import { partKills } from './part-kills.ts'
 import { poisonRows } from './poison.ts'
@@ -29,6 +30,7 @@ const others: readonly Row[] = [
   ...tempFolderRows,
   ...badMessages,
   ...hostileKeyRows,
+  ...hostileReplyRows,
   ...hostileArchiveRows,
   ...lanes,
 ]

@@ -11,7 +11,7 @@ import {
   type StoreProxy,
 } from '../support/store-proxy.ts'
 import { moveStore } from '../support/small-store.ts'
-import type { Row } from '../types.ts'
+import type { FaultContext, Row } from '../types.ts'
 
 /** Only our services go through the proxy; the application talks to the store itself. */
 const behindProxy = ['avscan-', 'reconciler']
@@ -20,12 +20,14 @@ type ProxyRow = Omit<Row, 'inject'> & {
   /** From the beginning until the stream is done and so many requests have met a fault. */
   plan: () => FaultPlan
   atLeast: number
+  /** Another fault beside it. */
+  beside?: (context: FaultContext, work: () => Promise<void>) => Promise<void>
 }
 
 const metBy = ({ seen }: StoreProxy) =>
   Object.values(seen.faults).reduce((sum, count) => sum + count, 0)
 
-function proxied({ plan, atLeast, ...row }: ProxyRow): Row {
+export function proxied({ plan, atLeast, beside, ...row }: ProxyRow): Row {
   return {
     ...row,
     async inject(context) {
@@ -36,9 +38,12 @@ function proxied({ plan, atLeast, ...row }: ProxyRow): Row {
         const env = { MINIO_SERVER_URL: proxy.url }
         const undo = await rewire(deployment.runDir, withEnvironment(behindProxy, env))
         try {
-          proxy.plan(plan())
-          await traffic.done()
-          await eventually(() => metBy(proxy) >= atLeast, { timeoutMs: 60_000 })
+          const work = async () => {
+            proxy.plan(plan())
+            await traffic.done()
+            await eventually(() => metBy(proxy) >= atLeast, { timeoutMs: 60_000 })
+          }
+          await (beside === undefined ? work() : beside(context, work))
           proxy.plan(() => undefined)
         } finally {
           await undo()
