@@ -60,9 +60,11 @@ function decodeRecord(record: unknown, index: number): ScanJob[] {
   if (family !== 'ObjectCreated' || kind === undefined || !wantedKinds.has(kind)) return []
   const s3 = part(record, 's3', at)
   const object = part(s3, 'object', `${at}.s3`)
-  const bucket = text(part(s3, 'bucket', `${at}.s3`)['name'], `${at}.s3.bucket.name`)
+  const { name: bucketName, arn } = part(s3, 'bucket', `${at}.s3`)
   const versity = record['eventSource'] === 'aws:s3' && s3['configurationId'] === 'rabbitmq-global'
-  const raw = object['key']
+  const place = versity ? placeInArn(arn) : undefined
+  const bucket = place?.bucket ?? text(bucketName, `${at}.s3.bucket.name`)
+  const raw = place?.key ?? object['key']
   if (typeof raw !== 'string' || (raw === '' && !versity))
     throw new DiscardError(`${at}.s3.object.key is missing`)
   return [
@@ -79,6 +81,16 @@ function decodeRecord(record: unknown, index: number): ScanJob[] {
       trigger: { kind: 'event' },
     },
   ]
+}
+
+/**
+ * VersityGW writes the whole path into the bucket's ARN, and only that is a copy of its own: under load the key beside it can
+ * be the one of the next request on the same connection (measured with 1.8.0: 2 events of 3000).
+ */
+function placeInArn(arn: unknown): { bucket: string; key: string } | undefined {
+  const match = typeof arn === 'string' ? /^arn:aws:s3:::\/([^/]+)\/?(.*)$/s.exec(arn) : null
+  const [, bucket, key] = match ?? []
+  return bucket === undefined || key === undefined ? undefined : { bucket, key }
 }
 
 function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {

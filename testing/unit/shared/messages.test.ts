@@ -78,6 +78,18 @@ describe('decodeJobs: dialects', () => {
     })
   }
 
+  it("believes the path in VersityGW's ARN, for the names beside it may be those of the next request", () => {
+    const event = versity({ key: 'next.txt' })
+    const [record] = event.Records
+    if (record === undefined) throw new Error('the event has no record')
+    Object.assign(record.s3.bucket, {
+      name: 'avscan-recor',
+      arn: 'arn:aws:s3:::/uploads/a/b c.txt',
+    })
+
+    expect(only(decodeJobs(bytes(event)))).to.include({ bucket: 'uploads', key: 'a/b c.txt' })
+  })
+
   it('takes an empty key for a POST form of VersityGW, and only of VersityGW', () => {
     expect(only(decodeJobs(bytes(versity({ key: '' }, 's3:ObjectCreated:Post'))))?.key).to.equal('')
     expect(() => decodeJobs(bytes(event({}, { key: '' })))).to.throw(DiscardError)
