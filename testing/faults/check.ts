@@ -18,6 +18,8 @@ export interface Tally {
   duplicates: number
   /** Every broken promise in words; none is the only good number. */
   problems: string[]
+  /** The objects with a problem. */
+  troubled: Upload[]
 }
 
 export interface CheckOptions {
@@ -155,12 +157,17 @@ export function createCheck(options: CheckOptions) {
         webhooksLost: 0,
         duplicates: 0,
         problems: [],
+        troubled: [],
       }
       let next = 0
       const work = async () => {
         for (let upload = uploads[next++]; upload !== undefined; upload = uploads[next++]) {
           const named = nameOf(upload)
-          const say = (text: string) => tally.problems.push(`${named} ${text}`)
+          const broken = upload
+          const say = (text: string) => {
+            tally.problems.push(`${named} ${text}`)
+            if (tally.troubled.at(-1) !== broken) tally.troubled.push(broken)
+          }
           checkWebhooks(upload, tally, say)
           try {
             await checkObject(upload, tally, say)

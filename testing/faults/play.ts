@@ -7,7 +7,7 @@ import { awaitEmpty, awaitQuiet, whatIsOpen } from './quiet.ts'
 import type { Stage } from './stage.ts'
 import type { Tally } from './check.ts'
 import { Traffic } from './traffic.ts'
-import type { FaultContext, Row } from './types.ts'
+import type { FaultContext, Row, Upload } from './types.ts'
 
 export interface RowResult extends Tally {
   name: string
@@ -66,6 +66,7 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
     say: options.say,
   }
   for (const worker of parts.workers()) parts.newLines(worker, 'scans')
+  for (const name of parts.names()) parts.newLines(name, 'all')
   const problems: string[] = []
   const attempt = async (what: string, work: () => Promise<unknown>) => {
     try {
@@ -114,6 +115,7 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
   if (mostScans !== undefined && scansPerObject > mostScans)
     problems.push(`${scansPerObject.toFixed(2)} scans per object, at most ${mostScans} are allowed`)
   problems.unshift(...tally.problems)
+  for (const line of whatWasLogged(stage, tally.troubled.slice(0, 3))) options.say(line)
   return {
     ...tally,
     problems,
@@ -125,6 +127,22 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
     seconds: (performance.now() - begun) / 1000,
     passed: problems.length === 0,
   }
+}
+
+/** What the parts logged about objects that came to no good end. */
+function whatWasLogged({ parts }: Stage, uploads: readonly Upload[]): string[] {
+  const names = ['store', 'reconciler', 'notifier', ...parts.workers()].filter((name) =>
+    parts.has(name),
+  )
+  const lines = names.flatMap((name) =>
+    parts.newLines(name, 'all').map((line) => `${name}: ${line}`),
+  )
+  return uploads.flatMap(({ key }) => {
+    const about = lines.filter((line) => line.includes(JSON.stringify(key).slice(1, -1)))
+    return about.length === 0
+      ? [`nothing was logged about ${key}`]
+      : about.slice(0, 20).map((line) => line.slice(0, 600))
+  })
 }
 
 /** Those that came to a verdict; a worker killed before it could say so is not counted. */

@@ -66,6 +66,7 @@ const skippedRow = (row: Row, store: string, skipped: string): RowResult => ({
   secondsToQuiet: 0,
   seconds: 0,
   problems: [],
+  troubled: [],
   passed: false,
 })
 
