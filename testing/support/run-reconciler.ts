@@ -3,7 +3,7 @@
 import { connect, type ChannelModel, type ConfirmChannel } from 'amqplib'
 import { readFileSync } from 'node:fs'
 import { Agent } from 'node:https'
-import { Client } from 'minio'
+import { Client, NotificationConfig, QueueConfig } from 'minio'
 import { request } from 'undici'
 import { Marks } from '../../services/avscan/marks.ts'
 import { amqpOptions } from '../../services/shared/broker.ts'
@@ -153,6 +153,14 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
   for (const name of config.store.buckets) {
     await client.makeBucket(name, server.region)
     if (options.versioned !== false) await client.setBucketVersioning(name, { Status: 'Enabled' })
+    // VersityGW sends the events of all buckets.
+    if (options.events === true && options.flavour === 'minio') {
+      const queue = new QueueConfig(`arn:minio:sqs:${server.region}:FAST:amqp`)
+      queue.addEvent('s3:ObjectCreated:Put')
+      const rules = new NotificationConfig()
+      rules.add(queue)
+      await client.setBucketNotification(name, rules)
+    }
   }
 
   let admin: ChannelModel | undefined
