@@ -37,6 +37,15 @@ const triggerKinds = new Set<string>(['manual', 'verify', 'sweep', 'rescan'])
  * @throws DiscardError when it is none of these.
  */
 export function decodeJobs(body: Buffer): ScanJob[] {
+  const jobs = decodeAny(body)
+  for (const { object } of jobs)
+    // Half a surrogate pair cannot be sent to any store: what cannot be asked for would look like an outage.
+    for (const name of [object.bucket, object.key, object.versionId ?? ''])
+      if (!name.isWellFormed()) throw new DiscardError(`${JSON.stringify(name)} is no Unicode text`)
+  return jobs
+}
+
+function decodeAny(body: Buffer): ScanJob[] {
   let message: unknown
   try {
     message = JSON.parse(body.toString('utf8'))

@@ -222,6 +222,15 @@ const malformed: Record<string, Buffer> = {
 }
 
 describe('decodeJobs: what is no message of ours', () => {
+  for (const name of ['bucket', 'key', 'versionId'] as const) {
+    it(`discards a ${name} that is no Unicode text and so no name of anything`, () => {
+      const object = { bucket: 'uploads', key: 'a', versionId: 'v', [name]: 'half \ud800' }
+      const body = Buffer.from(JSON.stringify({ objects: [object] }))
+
+      expect(() => decodeJobs(body)).to.throw(DiscardError, 'is no Unicode text')
+    })
+  }
+
   for (const [what, body] of Object.entries(malformed)) {
     it(`discards ${what}`, () => {
       expect(() => decodeJobs(body)).to.throw(DiscardError)
