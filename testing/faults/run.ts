@@ -89,7 +89,7 @@ async function playAll(
       }
       print(`${elapsed()}  ${row.name} on ${store}: ${row.title}`)
       const say = (text: string) => print(`${elapsed()}      ${text}`)
-      const objects = Number(values.objects ?? (values.short ? 120 : 200))
+      const objects = Number(values.objects ?? (values.short ? 120 : 210))
       const options = { objects, short: values.short, seed, say }
       const result = await play(row, stage, options)
       results.push(result)

@@ -76,7 +76,7 @@ export interface Row {
   needs?: (context: Pick<FaultContext, 'flavour' | 'deployment' | 'parts'>) => string | undefined
   /** Settings of a deployment of its own (the environment of `make deploy`); rows with the same ones share it. */
   settings?: Readonly<Record<string, string>>
-  /** Objects of the stream; default 200 or --objects. 0: the row uploads by itself with `traffic.put`. */
+  /** Objects of the stream; default 210 or --objects. 0: the row uploads by itself with `traffic.put`. */
   objects?: number
   /** Uploads begun per second; default 40. */
   rate?: number

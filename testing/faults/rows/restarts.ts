@@ -1,8 +1,12 @@
 // Workers that are asked to stop: one after the other under load, and twice in a row.
 import { existsSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
 import { eventually } from '../../support/eventually.ts'
 import { samples } from '../../support/samples.ts'
 import type { Row } from '../types.ts'
+
+/** Longer than services/shared/lifecycle.ts thinks of. */
+const sameWishMs = 1500
 
 export const restartRows: readonly Row[] = [
   {
@@ -33,6 +37,8 @@ export const restartRows: readonly Row[] = [
             () => parts.newLines(worker, 'stop').some((line) => line.includes('SIGTERM')),
             { timeoutMs: 5000 },
           )
+          // One that follows at once is taken for the same wish.
+          await pause(sameWishMs)
           process.kill(pid, 'SIGTERM')
           await eventually(() => !existsSync(`/proc/${pid}`), { timeoutMs: 3000 })
         } finally {
