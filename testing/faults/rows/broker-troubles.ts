@@ -59,10 +59,13 @@ const consumerTimeout: Row = proxied({
   name: 'consumer-timeout',
   title: 'the broker takes deliveries back while a slow download holds them (consumer_timeout)',
   atLeast: 12,
-  plan: () => (request) =>
-    isDownload(request) && request.index < 100
-      ? { kind: 'slow', delayMs: slowMs, bytesPerSecond: 10_000_000 }
-      : undefined,
+  plan: () => {
+    let downloads = 0
+    return (request) =>
+      isDownload(request) && downloads++ < 24
+        ? { kind: 'slow', delayMs: slowMs, bytesPerSecond: 10_000_000 }
+        : undefined
+  },
   async beside(context, work) {
     const { broker, parts } = context
     const faults = faultsOf(context)

@@ -9,6 +9,7 @@ import { hostileArchiveRows } from './hostile-archives.ts'
 import { hostileKeyRows } from './hostile-keys.ts'
 import { hostileReplyRows } from './hostile-replies.ts'
 import { lanes } from './lanes.ts'
+import { largeRows } from './large.ts'
 import { partKills } from './part-kills.ts'
 import { poisonRows } from './poison.ts'
 import { receiverRows } from './receiver.ts'
@@ -32,6 +33,7 @@ const others: readonly Row[] = [
   ...hostileKeyRows,
   ...hostileReplyRows,
   ...hostileArchiveRows,
+  ...largeRows,
   ...lanes,
 ]
 
