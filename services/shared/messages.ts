@@ -140,7 +140,8 @@ function versionOf(value: unknown): string | undefined {
 
 function etagOf(value: unknown): string | undefined {
   const etag = typeof value === 'string' ? value.replaceAll('"', '') : ''
-  return etag === '' ? undefined : etag
+  // What cannot stand in a header no store has given: the job is then about the object as it is.
+  return /^[\x21-\x7e]+$/.test(etag) ? etag : undefined
 }
 
 function part(record: Record<string, unknown>, name: string, at: string): Record<string, unknown> {

@@ -222,6 +222,13 @@ const malformed: Record<string, Buffer> = {
 }
 
 describe('decodeJobs: what is no message of ours', () => {
+  it('takes no etag from what no store can have given, for it could not be asked for', () => {
+    for (const etag of ['line\nbreak', '\u0000', 'snow ☃', ' ', '"'])
+      expect(
+        decodeJobs(bytes({ objects: [{ bucket: 'b', key: 'k', etag }] }))[0]?.object.etag,
+      ).to.equal(undefined)
+  })
+
   for (const name of ['bucket', 'key', 'versionId'] as const) {
     it(`discards a ${name} that is no Unicode text and so no name of anything`, () => {
       const object = { bucket: 'uploads', key: 'a', versionId: 'v', [name]: 'half \ud800' }
