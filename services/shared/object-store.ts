@@ -16,7 +16,12 @@ import {
 import type { ObjectRef } from './messages.ts'
 import { endWhenSilent } from './silence.ts'
 import { tlsProblem, trustedCas } from './trust.ts'
-import { listVersionPages, type ObjectVersion, type VersionPage } from './version-listing.ts'
+import {
+  listVersionPages,
+  type ObjectVersion,
+  type VersionPage,
+  queryEncode,
+} from './version-listing.ts'
 
 export interface StoreOptions {
   url: string
@@ -215,7 +220,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       }),
     tags: (object) =>
       translated(`read the tags of ${named(object)}`, async () => {
-        const query = `tagging${object.versionId === undefined ? '' : `&versionId=${encodeURIComponent(object.versionId)}`}`
+        const query = `tagging${object.versionId === undefined ? '' : `&versionId=${queryEncode(object.versionId)}`}`
         try {
           const answer = await client.makeRequestAsync(
             { method: 'GET', ...address(object), query },
@@ -309,7 +314,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
 const address = ({ bucket, key, versionId }: ObjectRef) => ({
   bucketName: bucket,
   objectName: key,
-  query: versionId === undefined ? '' : `versionId=${encodeURIComponent(versionId)}`,
+  query: versionId === undefined ? '' : `versionId=${queryEncode(versionId)}`,
 })
 const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
   versionId === undefined && etag !== undefined ? { 'if-match': `"${etag}"` } : {}

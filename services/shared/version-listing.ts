@@ -101,7 +101,7 @@ function lastNamed(versions: readonly ObjectVersion[], endKey: string): string |
 }
 
 /** As signatures are computed: encodeURIComponent leaves !'()* alone, and the store then refuses the signature. */
-function queryEncode(text: string): string {
+export function queryEncode(text: string): string {
   return encodeURIComponent(text).replaceAll(
     /[!'()*]/g,
     (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,

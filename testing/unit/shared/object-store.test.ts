@@ -158,6 +158,20 @@ describe('createObjectStore', () => {
     expect(await rejection(store.head(object))).to.be.instanceOf(ObjectGoneError)
   })
 
+  it('asks for a version as signatures are computed', async () => {
+    const asked: string[] = []
+    await serve((request, response) => {
+      asked.push(request.url ?? '')
+      response.writeHead(404).end(xml('NoSuchVersion'))
+    })
+
+    await rejection(store.open({ ...object, versionId: "!'()*" }))
+    await rejection(store.tags({ ...object, versionId: "!'()*" }))
+
+    for (const url of asked) expect(url).to.match(/versionId=%21%27%28%29%2A$/)
+    expect(asked).to.have.length(2)
+  })
+
   it('asks for the etag it was told and says so when it is another', async () => {
     const asked: unknown[] = []
     await serve((request, response) => {
