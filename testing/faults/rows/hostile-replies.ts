@@ -18,7 +18,12 @@ export const hostileReplyRows: readonly Row[] = [
     async inject({ deployment, parts, say, traffic }) {
       const engine = await startFakeClamd()
       const hostile = hostileEngine(engine, hostileReplies)
-      const env = { CLAMD_SOCKET: engine.socket }
+      // Only a TCP connection can be reset.
+      const env = {
+        CLAMD_SOCKET: '',
+        CLAMD_ENDPOINT: '127.0.0.1',
+        CLAMD_PORT: String(engine.port),
+      }
       const undo = await rewire(deployment.runDir, withEnvironment(['avscan-'], env))
       try {
         const unharmed = workersUnharmed(parts)
