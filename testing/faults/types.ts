@@ -72,6 +72,8 @@ export interface Row {
   short?: boolean
   /** Only on these stores; the others say so. Default: every store. */
   stores?: readonly StoreFlavour[]
+  /** Set by rows/index.ts: played on each store, not on the first one only. */
+  everyStore?: boolean
   /** Why it cannot run here; undefined when it can. */
   needs?: (context: Pick<FaultContext, 'flavour' | 'deployment' | 'parts'>) => string | undefined
   /** Settings of a deployment of its own (the environment of `make deploy`); rows with the same ones share it. */

@@ -37,8 +37,36 @@ const others: readonly Row[] = [
   ...lanes,
 ]
 
+// Where the store, its events or its listing matter: played on every store that is there.
+const storeMatters = new Set([
+  'worker-event-download',
+  'worker-event-tagged',
+  'worker-action-deleted',
+  'worker-verify',
+  'reconciler-kill',
+  'store-kill',
+  'broker-kill',
+  'store-and-broker-kill',
+  'broker-restart',
+  'broker-down',
+  'lost-event',
+  'lost-event-spool',
+  'event-ten-times',
+  'event-reverse',
+  'store-503',
+  'store-slow',
+  'store-full',
+  'download-reset',
+  'memory-alarm',
+  'disk-alarm',
+  'broker-hung-store-killed',
+  'hostile-keys',
+])
+
 // A worker that is killed again and again comes back later each time: a row of another kind in between lets it calm down.
-export const rows: readonly Row[] = others.flatMap((row, index) => {
-  const kill = workerKills[index]
-  return kill === undefined ? [row] : [kill, row]
-})
+export const rows: readonly Row[] = others
+  .flatMap((row, index) => {
+    const kill = workerKills[index]
+    return kill === undefined ? [row] : [kill, row]
+  })
+  .map((row) => Object.assign(row, { everyStore: storeMatters.has(row.name) }))
