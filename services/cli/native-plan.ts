@@ -161,6 +161,7 @@ export function planChildren(input: PlanInput): Plan {
       'RECONCILER_BROKER_PASSWORD',
     ),
     ...proofKeys,
+    ...smallMemory,
   })
   const store = storeChild({
     flavour: input.flavour,
@@ -187,6 +188,12 @@ export function planChildren(input: PlanInput): Plan {
 
 /** V8 lets the young generation grow to more than all else that a service holds; compose's image sets the same. */
 const nodeOptions = '--max-semi-space-size=8'
+
+/** For the reconciler, which waits for answers most of the time: 135 MB in a sweep instead of 220 (compose.yaml has the same). */
+export const smallMemory = {
+  NODE_OPTIONS: '--max-semi-space-size=2 --max-old-space-size=96 --v8-pool-size=1',
+  MALLOC_ARENA_MAX: '1',
+}
 
 const hash = (text: string) => createHash('sha256').update(text).digest('hex')
 
