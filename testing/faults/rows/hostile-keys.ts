@@ -6,7 +6,7 @@ import { names } from '../../../services/shared/topology.ts'
 import { runCli } from '../../support/deployment.ts'
 import { samples } from '../../support/samples.ts'
 import { sha256 } from '../mix.ts'
-import { realMessages } from '../support/mutate.ts'
+import { forgedMessages } from '../support/mutate.ts'
 import { workersUnharmed } from '../support/unharmed.ts'
 import type { FaultContext, Row } from '../types.ts'
 
@@ -109,7 +109,7 @@ export const hostileKeyRows: readonly Row[] = [
       const unharmed = workersUnharmed(parts)
       const refused = await upload(context)
       const forged = [...new Set([...refused, ...hostileKeys])].flatMap((key) =>
-        realMessages({ bucket, key, versionId: undefined, etag: '0'.repeat(32) }),
+        forgedMessages({ bucket, key, versionId: undefined, etag: '0'.repeat(32) }),
       )
       await broker.publish(names.jobs, broker.config.broker.queue, forged)
       await traffic.done()

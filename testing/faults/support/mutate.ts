@@ -1,6 +1,6 @@
 // Messages that nobody means to send: real events and jobs with bytes and nodes changed at random, and plain noise.
 import { randomBytes } from 'node:crypto'
-import { events } from '../../fixtures/events.ts'
+import { events, type EventSample } from '../../fixtures/events.ts'
 
 export interface Target {
   bucket: string
@@ -11,29 +11,43 @@ export interface Target {
 
 type Random = () => number
 
-const jobs = ({ bucket, key, versionId, etag }: Target) =>
-  ['manual', 'verify', 'sweep', 'rescan'].map((kind) => ({
+const jobs = ({ bucket, key, versionId, etag }: Target, kinds: readonly string[]) =>
+  kinds.map((kind) => ({
     objects: [{ bucket, key, versionId, etag, size: 1, previous: 'clean' }],
     trigger: { kind, id: 'mutated' },
   }))
 
 /** Every dialect's event, and every kind of job, about an object that is there. */
 export function realMessages(target: Target): object[] {
+  const about = events.map((event) => eventAbout(event, target))
+  return [...about, ...jobs(target, ['manual', 'verify', 'sweep', 'rescan'])]
+}
+
+/** As the two bundled stores would send it, and as a job. */
+export function forgedMessages(target: Target): object[] {
+  const about = events
+    .filter(({ store }) => store === 'MinIO' || store === 'VersityGW')
+    .map((event) => eventAbout(event, target))
+  return [...about, ...jobs(target, ['manual'])]
+}
+
+function eventAbout({ store, body }: EventSample, target: Target): object {
   const { bucket, key, versionId, etag } = target
   const form = encodeURIComponent(key).replaceAll('%20', '+')
-  const about = events.map(({ store, body }) => {
-    const message = structuredClone(body) as Record<string, unknown>
-    for (const record of (message['Records'] ?? []) as { s3: Record<string, unknown> }[]) {
-      Object.assign(record.s3['bucket'] as object, { name: bucket })
-      Object.assign(record.s3['object'] as object, {
-        key: store === 'VersityGW' ? key : form,
-        versionId: versionId ?? null,
-        eTag: etag,
-      })
-    }
-    return message
-  })
-  return [...about, ...jobs(target)]
+
+  const message = structuredClone(body) as Record<string, unknown>
+  for (const record of (message['Records'] ?? []) as { s3: Record<string, unknown> }[]) {
+    const name = store === 'VersityGW' ? key : form
+    // VersityGW's bucket ARN holds the path once more, and is what counts.
+    const arn = store === 'VersityGW' ? `arn:aws:s3:::/${bucket}/${key}` : `arn:aws:s3:::${bucket}`
+    Object.assign(record.s3['bucket'] as object, { name: bucket, arn })
+    Object.assign(record.s3['object'] as object, {
+      key: name,
+      versionId: versionId ?? null,
+      eTag: etag,
+    })
+  }
+  return message
 }
 
 const oddValues: readonly (() => unknown)[] = [
