@@ -64,7 +64,8 @@ async function upload({ traffic, uploader }: FaultContext): Promise<string[]> {
         expected === 'infected' ? samples.eicar() : Buffer.from('a letter'),
         Buffer.from(`\n${traffic.prefix}${index}`),
       ])
-      const key = `${traffic.prefix}${expected}/${hostile}`.slice(0, 1024)
+      // Not below the row's own prefix: VersityGW lists some of them in another form.
+      const key = `hostile-${traffic.prefix}${expected}/${hostile}`.slice(0, 1024)
       try {
         const { versionId, etag } = await uploader.put(key, bytes)
         traffic.uploads.push({

@@ -13,6 +13,8 @@ export interface BrokerFaults {
   diskAlarm(): Promise<Undo>
   /** Of channels that are opened from now on: how long a delivery may stay unsettled; looked at as often. */
   consumerTimeout(ms: number): Promise<Undo>
+  /** Closes every connection in the virtual host; whoever is sound comes back. */
+  closeConnections(): Promise<void>
   /** A full queue: an operator's policy limits its length, so that it refuses what comes. */
   limitLength(queue: string, messages: number): Promise<Undo>
 }
@@ -58,6 +60,9 @@ export function brokerFaults(runDir: string, vhost: string): BrokerFaults {
       return async () => {
         for (const one of undo) await one()
       }
+    },
+    closeConnections: async () => {
+      await ctl('close_all_connections', '--vhost', vhost, 'fault suite')
     },
     limitLength: async (queue, messages) => {
       const name = `fault-${queue}`
