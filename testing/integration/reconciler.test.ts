@@ -278,6 +278,13 @@ for (const flavour of storeFlavours) {
       expect(sweeps.filter(({ reason }) => reason.startsWith('signatures'))).to.have.length(1)
     })
 
+    it('stays within 150 MB', async () => {
+      await bench.putMany(Array.from({ length: 300 }, (_, index) => `memory/${index}`))
+      await sweep()
+
+      expect(await bench.metric('process_resident_memory_bytes')).to.be.below(150e6)
+    })
+
     it('prints no secret', () => {
       for (const value of [bench.config.store.password, bench.config.proof.key])
         expect(bench.log()).not.to.include(value)

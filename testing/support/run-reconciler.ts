@@ -6,6 +6,7 @@ import { Agent } from 'node:https'
 import { Client, NotificationConfig, QueueConfig } from 'minio'
 import { request } from 'undici'
 import { Marks } from '../../services/avscan/marks.ts'
+import { smallMemory } from '../../services/cli/native-plan.ts'
 import { amqpOptions } from '../../services/shared/broker.ts'
 import type { Config } from '../../services/shared/config-schema.ts'
 import { loadConfig } from '../../services/shared/config.ts'
@@ -200,7 +201,7 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
         command: [process.execPath, main],
         folder: testFolder('reconciler'),
         name: 'reconciler',
-        env: { ...env, HTTP_PORT: String(port), ...more },
+        env: { ...env, ...smallMemory, HTTP_PORT: String(port), ...more },
       })
       const started = child
       await eventually(
