@@ -12,7 +12,12 @@ import { conclude, tooLarge, type Conclusion, type PolicyOptions } from './polic
 import type { Gate, ScanFolder } from './scan-folder.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
 import { findVersions, ignoreGone, openCurrent } from './versions.ts'
-import { describeError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import {
+  describeError,
+  ObjectChangedError,
+  ObjectGoneError,
+  RetryLaterError,
+} from '../shared/errors.ts'
 import { reached } from '../shared/fault.ts'
 import type { Log } from '../shared/log.ts'
 import {
@@ -57,6 +62,8 @@ type Judged = Conclusion & { scan?: VerdictMessage['data']['scan'] }
 /** From this delivery or attempt on an object is scanned while nothing else is. */
 const aloneFromDelivery = 5
 const aloneFromAttempt = 3
+/** Engines take new signatures one after the other. */
+const signatureWaitMs = 60_000
 
 /** Handles one message of a scan lane; returns when everything it led to is confirmed. */
 export async function scanMessage(message: ScanMessage, deps: ScanDependencies): Promise<void> {
@@ -146,6 +153,12 @@ async function scanVersion(
       ? refuse(opened, deps)
       : await deps.gate.run(alone, () => examine(opened, startedAt, kind, message.signal, deps))
     message.signal.throwIfAborted()
+    const judgedBy = proofVersion(judged.scan?.signatureVersion ?? '')
+    if (kind === 'rescan' && isOlder(judgedBy, job.trigger.id ?? '') && judged.verdict === 'CLEAN')
+      throw new RetryLaterError(
+        `the engine still has signatures ${judgedBy}, wanted ${job.trigger.id}`,
+        { delayMs: signatureWaitMs },
+      )
 
     try {
       await markCurrent(
@@ -313,8 +326,15 @@ async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Pro
 function isWorthAnotherTry(proven: Proven, { trigger }: ScanJob, deps: ScanDependencies): boolean {
   if (trigger.kind === 'sweep') return isUnfinished(proven)
   if (trigger.kind !== 'rescan') return false
-  const versions = deps.engines.map((engine) => engineInfo(engine).signatureVersion)
-  return proven.signatureVersion !== proofVersion(versions.join('+'))
+  // What the engines say they are may be as old as their last scan: the job says which signatures it is about.
+  const known = deps.engines.map((engine) => engineInfo(engine).signatureVersion).join('+')
+  const wanted = trigger.id ?? proofVersion(known)
+  return proven.signatureVersion !== wanted && !isOlder(wanted, proven.signatureVersion)
+}
+
+/** Only official sets have numbers; of others nobody knows which is the older one. */
+function isOlder(version: string, than: string): boolean {
+  return /^\d+$/.test(version) && /^\d+$/.test(than) && Number(version) < Number(than)
 }
 
 function engineInfo(engine: Engine): EngineInfo {

@@ -6,6 +6,7 @@ import {
   NoSpaceError,
   ObjectGoneError,
   PublishError,
+  RetryLaterError,
   StoreUnavailableError,
 } from '../../../services/shared/errors.ts'
 import type { StoredVersion } from '../../support/fake-object-store.ts'
@@ -586,12 +587,12 @@ describe('scanMessage', () => {
       const version = put('hello')
       await scan(version)
 
-      await scanMessage(jobMessage('rescan', [version], { id: 'g1' }), bench.deps)
+      await scanMessage(jobMessage('rescan', [version], { id: '27800' }), bench.deps)
       const before = bench.published.length
       Object.assign(bench.engine, {
         info: { engineVersion: '1', signatureVersion: '27801', signatureSet: 'official' },
       })
-      await scanMessage(jobMessage('rescan', [version], { id: 'g2' }), bench.deps)
+      await scanMessage(jobMessage('rescan', [version], { id: '27801' }), bench.deps)
 
       expect(before).to.equal(1)
       expect(bench.published).to.have.length(2)
@@ -612,7 +613,7 @@ describe('scanMessage', () => {
       Object.assign(bench.engine, newer)
 
       await scanMessage(
-        jobMessage('rescan', [version], { id: 'g2', previous: 'clean' }),
+        jobMessage('rescan', [version], { id: '27801', previous: 'clean' }),
         bench.deps,
       )
 
@@ -626,7 +627,7 @@ describe('scanMessage', () => {
     it('tells it again when the worker of the re-scan died after tagging', async () => {
       const version = put(marker)
       Object.assign(bench.engine, newer)
-      const about = { id: 'g2', previous: 'clean' }
+      const about = { id: '27801', previous: 'clean' }
       await scanMessage(jobMessage('rescan', [version], about), bench.deps)
 
       await scanMessage(jobMessage('rescan', [version], { ...about, deliveries: 1 }), bench.deps)
@@ -636,6 +637,28 @@ describe('scanMessage', () => {
       expect(told[0]?.messageId).to.equal(told[1]?.messageId)
     })
 
+    it('goes by the signatures that the job names, for its own engine may have been idle since they came', async () => {
+      const version = put('hello')
+      await scan(version)
+      bench.engine.onOpen = () => void Object.assign(bench.engine, newer)
+
+      await scanMessage(jobMessage('rescan', [version], { id: '27801' }), bench.deps)
+
+      expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27801' })
+    })
+
+    it('tries later what an engine with older signatures still calls clean', async () => {
+      const version = put('hello')
+      await scan(version)
+
+      const error = await rejection(
+        scanMessage(jobMessage('rescan', [version], { id: '27801' }), bench.deps),
+      )
+
+      expect(error).to.be.an.instanceOf(RetryLaterError)
+      expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27800' })
+    })
+
     it('is silent when newer signatures find the same, and proves it under them', async () => {
       const version = put('hello')
       await scan(version)
@@ -643,7 +666,7 @@ describe('scanMessage', () => {
       Object.assign(bench.engine, newer)
 
       await scanMessage(
-        jobMessage('rescan', [version], { id: 'g2', previous: 'clean' }),
+        jobMessage('rescan', [version], { id: '27801', previous: 'clean' }),
         bench.deps,
       )
 
