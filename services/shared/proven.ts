@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import type { Config } from './config-schema.ts'
 import type { ObjectFacts, ObjectStore } from './object-store.ts'
-import { readProof, type Proof } from './proof.ts'
+import { identityOf, readProof, type Proof } from './proof.ts'
 
 /** Reason code of a job that was given up, and of what was let pass while no engine could be asked. */
 export const otherReason = 199
@@ -87,9 +87,9 @@ export function proofOptions({ tags, records, proof }: Config): ProofOptions {
 
 /** Where the record of a version lies: a hash, for a key of 1024 bytes must fit. */
 export function recordKey({ bucket, key, facts }: Marked): string {
-  const name = createHash('sha256')
-    .update(JSON.stringify([bucket, key, facts.versionId ?? null]))
-    .digest('hex')
+  // Without etag and time: a record of an unversioned object is replaced by that of the next one.
+  const place = identityOf({ bucket, key, ...facts }).slice(0, 3)
+  const name = createHash('sha256').update(JSON.stringify(place)).digest('hex')
   return `verdicts/${bucket}/${name.slice(0, 2)}/${name}.json`
 }
 
