@@ -64,8 +64,9 @@ async function upload({ traffic, uploader }: FaultContext): Promise<string[]> {
         expected === 'infected' ? samples.eicar() : Buffer.from('a letter'),
         Buffer.from(`\n${traffic.prefix}${index}`),
       ])
-      // Not below the row's own prefix: VersityGW lists some of them in another form.
-      const key = `hostile-${traffic.prefix}${expected}/${hostile}`.slice(0, 1024)
+      // Not below the row's own prefix: VersityGW lists some of them in another form. And deep enough for `..`: a version
+      // that is overwritten while another one is deleted is lost by VersityGW itself.
+      const key = `hostile-${traffic.prefix}${expected}/x/y/${hostile}`.slice(0, 1024)
       try {
         const { versionId, etag } = await uploader.put(key, bytes)
         traffic.uploads.push({
