@@ -3,6 +3,7 @@ import { publishDone, type Outbox } from './outbox.ts'
 import type { Metrics } from './metrics.ts'
 import { FatalError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
 import { reached } from '../shared/fault.ts'
+import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
 import { decodeActionJob, type ActionJob } from '../shared/messages.ts'
 import { bucketProbeKey, type BucketProbe, type ObjectStore } from '../shared/object-store.ts'
@@ -105,7 +106,7 @@ async function remove(
     throw racyDelete(bucket)
   try {
     // The store answers 204 for a version that never was: look first, so that "deleted" is true.
-    const present = await store.head({ bucket, key, versionId })
+    const present = await goneTwice(() => store.head({ bucket, key, versionId }))
     if (present.etag !== etag) return 'overwritten'
     reached('action', 'deleting')
     await store.remove({ bucket, key, versionId, etag })
@@ -124,7 +125,7 @@ async function remove(
 async function isThere(object: ActionJob['object'], store: ObjectStore): Promise<boolean> {
   const { bucket, key, versionId, etag } = object
   try {
-    return (await store.head({ bucket, key, versionId })).etag === etag
+    return (await goneTwice(() => store.head({ bucket, key, versionId }))).etag === etag
   } catch (error) {
     if (error instanceof ObjectGoneError) return false
     throw error

@@ -19,6 +19,7 @@ import {
   RetryLaterError,
 } from '../shared/errors.ts'
 import { reached } from '../shared/fault.ts'
+import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
 import {
   decodeJobs,
@@ -83,7 +84,7 @@ export async function giveUpMessage(
 ): Promise<void> {
   for (const job of decodeJobs(message.body)) {
     for (const object of await findVersions(job, true, deps)) {
-      const facts = await deps.store.head(object).catch(ignoreGone)
+      const facts = await goneTwice(() => deps.store.head(object)).catch(ignoreGone)
       if (facts === undefined) continue
       const marked = { bucket: object.bucket, key: object.key, facts }
       const report = { attempt: message.attempt, trigger: job.trigger }
@@ -161,23 +162,27 @@ async function scanVersion(
       )
 
     try {
-      await markCurrent(
-        marked,
-        {
-          tag: judged.tag,
-          reason: judged.reasons[0] ?? 0,
-          signatureVersion: judged.scan?.signatureVersion ?? 'none',
-          detail: {
-            at: now(),
-            reason: judged.reasons.join(' '),
-            signature: judged.threats.join(' '),
-            engine:
-              judged.scan?.engines
-                .map((engine) => `${engine.name} ${engine.engineVersion}`)
-                .join(' ') ?? '',
-          },
-        },
-        deps,
+      await goneTwice(
+        () =>
+          markCurrent(
+            marked,
+            {
+              tag: judged.tag,
+              reason: judged.reasons[0] ?? 0,
+              signatureVersion: judged.scan?.signatureVersion ?? 'none',
+              detail: {
+                at: now(),
+                reason: judged.reasons.join(' '),
+                signature: judged.threats.join(' '),
+                engine:
+                  judged.scan?.engines
+                    .map((engine) => `${engine.name} ${engine.engineVersion}`)
+                    .join(' ') ?? '',
+              },
+            },
+            deps,
+          ),
+        message.signal,
       )
     } catch (error) {
       if (!(error instanceof ObjectGoneError)) throw error

@@ -4,6 +4,7 @@ import type { Marks } from './marks.ts'
 import type { Marked } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import { goneTwice, lookAgainMs } from '../shared/gone-twice.ts'
 import type { ObjectRef, ScanJob } from '../shared/messages.ts'
 import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
 
@@ -23,24 +24,17 @@ export async function findVersions(
   again: boolean,
   deps: VersionDependencies,
 ): Promise<ObjectRef[]> {
-  const { bucket, key, versionId, etag } = job.object
+  const { bucket, key, versionId } = job.object
   if (!deps.buckets.includes(bucket)) {
     deps.metrics.dropped.inc({ why: 'foreign bucket' })
     return []
   }
   if (versionId !== undefined) return [job.object]
-  const found: { object: ObjectRef; facts: Marked['facts'] }[] = []
-  for await (const version of deps.store.versions(bucket, listedKey(key))) {
-    if (version.deleteMarker || (key !== '' && version.key !== listedKey(key))) continue
-    if (etag !== undefined && version.etag !== etag) continue
-    const object = {
-      bucket,
-      key: key === '' ? version.key : key,
-      versionId: version.versionId,
-      etag: version.etag,
-      previous: job.object.previous,
-    }
-    found.push({ object, facts: { ...version, tagCount: 1 } })
+  let found = await listVersions(job, deps)
+  if (found.length === 0) {
+    // A listing, too, may come in the moment in which VersityGW moves a version.
+    await sleep(lookAgainMs)
+    found = await listVersions(job, deps)
   }
   // Not listed: gone, or overwritten on an unversioned bucket. The GET will tell.
   if (found.length === 0) return key === '' ? [] : [job.object]
@@ -53,31 +47,45 @@ export async function findVersions(
   return unproven
 }
 
+type Found = { object: ObjectRef; facts: Marked['facts'] }
+
+/** Those of the job's key (an event of VersityGW's may name none) with its etag. */
+async function listVersions(
+  { object: { bucket, key, etag, previous } }: ScanJob,
+  { store }: VersionDependencies,
+): Promise<Found[]> {
+  const found: Found[] = []
+  for await (const version of store.versions(bucket, listedKey(key))) {
+    if (version.deleteMarker || (key !== '' && version.key !== listedKey(key))) continue
+    if (etag !== undefined && version.etag !== etag) continue
+    const object = {
+      bucket,
+      key: key === '' ? version.key : key,
+      versionId: version.versionId,
+      etag: version.etag,
+      previous,
+    }
+    found.push({ object, facts: { ...version, tagCount: 1 } })
+  }
+  return found
+}
+
 /** VersityGW's keys are paths: it lists `a//b` as `a/b`. Elsewhere such a key has a versionId or is not found, and the GET tells. */
 function listedKey(key: string): string {
   return key.replaceAll(/\/{2,}/g, '/')
 }
 
-/** Time enough for VersityGW to put the older version in the place of a deleted one. */
-const lookAgainMs = 100
-
-/**
- * On an unversioned bucket other bytes may be there by now: then they are the job. A version is gone only when it is gone
- * twice: while VersityGW deletes the current version of a key, it calls the others gone as well.
- */
+/** On an unversioned bucket other bytes may be there by now: then they are the job. */
 export async function openCurrent(
   store: ObjectStore,
   object: ObjectRef,
   signal: AbortSignal,
 ): Promise<OpenObject> {
   try {
-    return await store.open(object, signal)
+    return await goneTwice(() => store.open(object, signal), signal)
   } catch (error) {
-    if (error instanceof ObjectChangedError)
-      return store.open({ bucket: object.bucket, key: object.key }, signal)
-    if (!(error instanceof ObjectGoneError) || object.versionId === undefined) throw error
-    await sleep(lookAgainMs, undefined, { signal })
-    return store.open(object, signal)
+    if (!(error instanceof ObjectChangedError)) throw error
+    return store.open({ bucket: object.bucket, key: object.key }, signal)
   }
 }
 

@@ -6,6 +6,7 @@ import { publishJobs, type BulkLane } from './publish-jobs.ts'
 import { isCandidate, whyWanted, type Why } from './selection.ts'
 import type { StateFile, Sweep } from './state.ts'
 import { ObjectChangedError, ObjectGoneError, OutageError, toError } from '../shared/errors.ts'
+import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
 import type { ObjectRef } from '../shared/messages.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
@@ -138,7 +139,7 @@ export class SweepRun {
     for (let tries = 1; ; tries++) {
       try {
         const facts = { ...version, tagCount: 1 }
-        const proven = await proofs.proven({ bucket, key, facts })
+        const proven = await goneTwice(() => proofs.proven({ bucket, key, facts }), signal)
         const why = whyWanted(proven, sweep, { deletes })
         if (why === undefined) return undefined
         return {

@@ -699,6 +699,33 @@ describe('scanMessage', () => {
     expect(version.tags['scanned']).to.equal('clean')
   })
 
+  it('tags a version that its store hides for a moment while it deletes another one', async () => {
+    const version = put('hello')
+    let tries = 0
+    bench.store.before = (call) => {
+      if (call === 'setTags' && tries++ === 0) throw new ObjectGoneError('moving')
+    }
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('clean')
+    expect(routes()).to.deep.equal(['verdict.clean.storagebucket'])
+  })
+
+  it('lists again when the version of an event is not there: the store may be moving it', async () => {
+    const version = put('hello')
+    put('newer')
+    let lists = 0
+    const { versions } = bench.store
+    bench.store.versions = async function* (where, prefix) {
+      if (lists++ > 0) yield* versions.call(bench.store, where, prefix)
+    }
+
+    await scanMessage(eventMessage({ key: 'a.txt', etag: version.etag }), bench.deps)
+
+    expect(version.tags['scanned']).to.equal('clean')
+  })
+
   describe('of an event', () => {
     it('is done without reading the body when the verdict is proven already', async () => {
       const version = put('hello')
