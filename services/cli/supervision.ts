@@ -62,14 +62,19 @@ async function waitUntilReady(
   const begun = Date.now()
   const deadline =
     begun + children.reduce((sum, child) => Math.max(sum, child.readyTimeoutMs), 30_000) + 60_000
+  const restartsBefore = new Map<string, number>()
   for (;;) {
     const state = liveState(runDir)
     if (state !== undefined && state.generation === generation) {
       const waiting = state.children.filter(({ phase }) => phase !== 'running')
+      // One that has run for months may have been restarted before; and a changed one begins anew.
+      for (const { name, restarts } of state.children)
+        restartsBefore.set(name, Math.min(restarts, restartsBefore.get(name) ?? restarts))
       if (state.settled && waiting.length === 0 && state.children.length === children.length) return
       const broken = waiting.find(
-        ({ phase, restarts, lastEnd }) =>
-          phase === 'failed' || (restarts >= 3 && lastEnd !== undefined),
+        ({ name, phase, restarts, lastEnd }) =>
+          phase === 'failed' ||
+          (restarts - (restartsBefore.get(name) ?? 0) >= 3 && lastEnd !== undefined),
       )
       if (broken !== undefined) throw notReady(runDir, broken.name, broken.lastEnd)
       onProgress?.(waiting.map(({ name }) => name))
