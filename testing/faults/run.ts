@@ -37,7 +37,8 @@ function wantedRows(): Row[] {
   if (unknown.length > 0) throw new Error(`there is no row ${unknown.join(', ')}; --list shows all`)
   return rows.filter(
     (row) =>
-      (only.length === 0 || only.includes(row.name)) && (!values.short || row.short === true),
+      (only.length === 0 ? row.onlyByName !== true : only.includes(row.name)) &&
+      (!values.short || row.short === true),
   )
 }
 

@@ -70,6 +70,8 @@ export interface Row {
   title: string
   /** Also part of the short form. */
   short?: boolean
+  /** Takes minutes and shows what a smaller row shows: played only when --only names it. */
+  onlyByName?: boolean
   /** Only on these stores; the others say so. Default: every store. */
   stores?: readonly StoreFlavour[]
   /** Set by rows/index.ts: played on each store, not on the first one only. */

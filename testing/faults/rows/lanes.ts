@@ -216,4 +216,9 @@ const sweepAll = (count: number): Row => ({
   },
 })
 
-export const lanes: readonly Row[] = [backlog(20_000), sweepAll(20_000), sweepBesideLive]
+export const lanes: readonly Row[] = [
+  backlog(5000),
+  { ...backlog(20_000), onlyByName: true },
+  sweepAll(20_000),
+  sweepBesideLive,
+]
