@@ -61,9 +61,9 @@ describe('Share', () => {
   it('gives bulk work a twentieth of the time while live work takes every place', async () => {
     const one = share(2)
     let bulkMs = 0
-    let over = false
+    const end = new AbortController()
     const bulk = (async () => {
-      while (!over)
+      while (!end.signal.aborted)
         await one.bulk(never, async () => {
           bulkMs += 10
           await settle()
@@ -82,7 +82,7 @@ describe('Share', () => {
       await settle()
       ;[older, newer] = [newer, next]
     }
-    over = true
+    end.abort()
     const part = bulkMs / (now - begun)
     older.end()
     newer.end()
