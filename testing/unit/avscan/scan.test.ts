@@ -716,9 +716,9 @@ describe('scanMessage', () => {
     const version = put('hello')
     put('newer')
     let lists = 0
-    const { versions } = bench.store
+    const listing = bench.store.versions.bind(bench.store)
     bench.store.versions = async function* (where, prefix) {
-      if (lists++ > 0) yield* versions.call(bench.store, where, prefix)
+      if (lists++ > 0) yield* listing(where, prefix)
     }
 
     await scanMessage(eventMessage({ key: 'a.txt', etag: version.etag }), bench.deps)
