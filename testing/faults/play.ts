@@ -4,6 +4,7 @@ import { describeError } from '../../services/shared/errors.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRandom } from './mix.ts'
 import { awaitEmpty, awaitQuiet, whatIsOpen } from './quiet.ts'
+import { requestSweep } from './rows/steps.ts'
 import type { Stage } from './stage.ts'
 import type { Tally } from './check.ts'
 import { Traffic } from './traffic.ts'
@@ -13,6 +14,8 @@ export interface RowResult extends Tally {
   name: string
   title: string
   store: string
+  /** Verdicts that were told and whose tags the store had lost, until a sweep came. */
+  healed: number
   scansPerObject: number
   secondsToQuiet: number
   seconds: number
@@ -92,8 +95,20 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
   if (quiet.open !== undefined) problems.push(`not quiet after ${quietMs} ms: ${quiet.open}`)
   problems.push(...(await watch.stop()))
 
-  const [tally, held] = await Promise.all([check.check(uploads), awaitEmpty(broker, 20_000)])
+  const [before, held] = await Promise.all([check.check(uploads), awaitEmpty(broker, 20_000)])
   if (held !== undefined) problems.push(held)
+  let tally = before
+  if (flavour === 'versitygw' && before.lost > 0 && quiet.open === undefined) {
+    // It loses a tag that is written in the moment in which another version or a delete marker comes: told, and not proven.
+    await attempt('sweep', () => requestSweep(context))
+    const swept = await awaitQuiet(open, quietMs)
+    if (swept.open !== undefined) problems.push(`the sweep does not end: ${swept.open}`)
+    tally = await check.check(uploads)
+    tally.problems.push(...before.problems.filter((problem) => problem.startsWith('the webhook ')))
+    options.say(
+      `${before.lost - tally.lost} verdicts whose tags the store had lost: healed by a sweep`,
+    )
+  }
   await attempt('versions in the bucket', async () => {
     problems.push(...(await check.strangers(traffic.prefix, uploads)))
   })
@@ -122,6 +137,7 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
     name: row.name,
     title: row.title,
     store: flavour,
+    healed: before.lost - tally.lost,
     scansPerObject,
     secondsToQuiet: quiet.seconds,
     seconds: (performance.now() - begun) / 1000,

@@ -73,6 +73,7 @@ const skippedRow = (row: Row, store: string, skipped: string): RowResult => ({
   wrongVerdicts: 0,
   webhooksLost: 0,
   duplicates: 0,
+  healed: 0,
   scansPerObject: 0,
   secondsToQuiet: 0,
   seconds: 0,

@@ -9,6 +9,7 @@ const columns: [string, (row: RowResult) => string | number][] = [
   ['wrongly deleted', ({ wronglyDeleted }) => wronglyDeleted],
   ['webhooks lost', ({ webhooksLost }) => webhooksLost],
   ['duplicates', ({ duplicates }) => duplicates],
+  ['healed by a sweep', ({ healed }) => healed],
   ['scans per object', ({ scansPerObject }) => scansPerObject.toFixed(2)],
   ['seconds to quiet', ({ secondsToQuiet }) => secondsToQuiet.toFixed(1)],
 ]
@@ -35,6 +36,7 @@ export function markdown(rows: readonly RowResult[]): string {
         sum((row) => row.wronglyDeleted),
         sum((row) => row.webhooksLost),
         sum((row) => row.duplicates),
+        sum((row) => row.healed),
       ].join(' | ')} | | |`,
       '',
     )
