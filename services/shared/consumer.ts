@@ -142,6 +142,8 @@ class LaneRunner {
   readonly #publisher: Publisher
   readonly #log: Log
   readonly #running = new Set<Promise<void>>()
+  /** How often the last words about a message met an outage. */
+  readonly #lastWords = new WeakMap<Delivery, number>()
   #channel: Channel | undefined
   #tag: string | undefined
   #abort = new AbortController()
@@ -335,16 +337,21 @@ class LaneRunner {
   }
 
   async #giveUp(delivery: Delivery, failure: Error): Promise<void> {
-    this.#log.error('given up', {
-      about: delivery.about,
-      attempts: delivery.attempt,
-      error: failure,
-    })
+    if (!this.#lastWords.has(delivery))
+      this.#log.error('given up', {
+        about: delivery.about,
+        attempts: delivery.attempt,
+        error: failure,
+      })
     try {
       await this.#lane.giveUp?.(delivery, failure)
     } catch (error) {
-      if (error instanceof OutageError) throw error
-      this.#log.error('giving up did not go all the way', { error })
+      // An outage again and again while the probe finds all well is this message's own trouble here too;
+      // without a bound it would keep its place for ever, and a few of them the whole lane.
+      const outages = (this.#lastWords.get(delivery) ?? 0) + 1
+      this.#lastWords.set(delivery, outages)
+      if (error instanceof OutageError && outages < outagesPerAttempt) throw error
+      this.#log.error('giving up did not go all the way', { about: delivery.about, error })
     }
   }
 

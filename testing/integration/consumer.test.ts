@@ -225,6 +225,24 @@ describe('startConsumer on a real RabbitMQ', function () {
     expect((await lane.dead()).headers).to.include({ 'avscan-reason': 'EngineUnavailableError' })
   })
 
+  it('does without last words that meet an outage each time while the probe finds all well', async () => {
+    let words = 0
+    await lane.begin({
+      handle: () => Promise.reject(new Error('damaged')),
+      giveUp: () => {
+        words++
+        return Promise.reject(new EngineUnavailableError('only for this one'))
+      },
+      probe: () => Promise.resolve(),
+    })
+
+    await lane.put('x', { 'avscan-attempt': 5 })
+
+    const letter = await eventually(() => lane.dead(), { timeoutMs: 30_000 })
+    expect(letter.headers).to.include({ 'avscan-reason': 'Error', 'avscan-error': 'damaged' })
+    expect(words).to.equal(10)
+  })
+
   it('never consumes twice after a failure at the very first delivery', async () => {
     for (const body of ['a', 'b', 'c', 'd']) await lane.put(body)
     let running = 0
