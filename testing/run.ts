@@ -23,7 +23,7 @@ interface Suite {
 
 const suites: Suite[] = [
   { name: 'unit', minutes: 2, timeoutMs: 5_000 },
-  { name: 'integration', minutes: 8, timeoutMs: 60_000 },
+  { name: 'integration', minutes: 20, timeoutMs: 60_000 },
   { name: 'acceptance', minutes: 10, timeoutMs: 120_000 },
   { name: 'faults', minutes: 10, program: ['testing/faults/run.ts', '--short'] },
   { name: 'compose', minutes: 25, timeoutMs: 120_000 },

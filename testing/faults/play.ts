@@ -112,10 +112,17 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
   await attempt('versions in the bucket', async () => {
     problems.push(...(await check.strangers(traffic.prefix, uploads)))
   })
-  await attempt('temporary files', async () => {
-    const files = parts.scanFiles()
-    if (files.length > 0) problems.push(`left in the scan folder: ${files.join(', ')}`)
-  })
+  await attempt('temporary files', () =>
+    eventually(
+      () => {
+        // That of a canary comes and goes.
+        const files = parts.scanFiles()
+        if (files.length > 0) throw new Error(`left in the scan folder: ${files.join(', ')}`)
+        return true
+      },
+      { timeoutMs: 10_000 },
+    ),
+  )
   await attempt('avscan.dead', async () => {
     for (const message of await broker.takeDead())
       if (expectations.dead?.(message) !== true)
