@@ -46,13 +46,7 @@ export function decodeJobs(body: Buffer): ScanJob[] {
 }
 
 function decodeAny(body: Buffer): ScanJob[] {
-  let message: unknown
-  try {
-    message = JSON.parse(body.toString('utf8'))
-  } catch (error) {
-    throw new DiscardError('the message is not JSON', { cause: toError(error) })
-  }
-  if (!isRecord(message)) throw new DiscardError('the message is not a JSON object')
+  const message = parseObject(body, 'the message')
   if (Array.isArray(message['Records'])) return message['Records'].flatMap(decodeRecord)
   if (Array.isArray(message['objects'])) return decodeOwn(message['objects'], message['trigger'])
   if (message['Event'] === 's3:TestEvent') return []
@@ -155,6 +149,21 @@ function text(value: unknown, at: string): string {
   return value
 }
 
+/** @throws DiscardError saying that `what` is not JSON. */
+function parseJson(body: Buffer, what: string): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'))
+  } catch (error) {
+    throw new DiscardError(`${what} is not JSON`, { cause: toError(error) })
+  }
+}
+
+function parseObject(body: Buffer, what: string): Record<string, unknown> {
+  const value = parseJson(body, what)
+  if (!isRecord(value)) throw new DiscardError(`${what} is not a JSON object`)
+  return value
+}
+
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
@@ -251,12 +260,7 @@ export interface ActionJob {
 
 /** @throws DiscardError when the body is no action job. */
 export function decodeActionJob(body: Buffer): ActionJob {
-  let job: unknown
-  try {
-    job = JSON.parse(body.toString('utf8'))
-  } catch (error) {
-    throw new DiscardError('the action job is not JSON', { cause: toError(error) })
-  }
+  const job = parseJson(body, 'the action job')
   if (!isRecord(job) || job['action'] !== 'delete')
     throw new DiscardError('the action job names no action that we know')
   const object = part(job, 'object', 'job')
@@ -293,13 +297,7 @@ export type ReconcileMessage = SignaturesUpdated | SweepRequested
 
 /** A message of the queue `avscan.reconcile`. @throws DiscardError when it is none. */
 export function decodeReconcileMessage(body: Buffer): ReconcileMessage {
-  let message: unknown
-  try {
-    message = JSON.parse(body.toString('utf8'))
-  } catch (error) {
-    throw new DiscardError('the message is not JSON', { cause: toError(error) })
-  }
-  if (!isRecord(message)) throw new DiscardError('the message is not a JSON object')
+  const message = parseObject(body, 'the message')
   const data = part(message, 'data', 'message')
   const timestamp = text(message['timestamp'], 'timestamp')
   if (message['type'] === 'signatures.updated') {
@@ -324,13 +322,7 @@ export function decodeReconcileMessage(body: Buffer): ReconcileMessage {
 
 /** @throws DiscardError when the body is no message of the verdicts exchange. */
 export function decodeOutMessage(body: Buffer): OutMessage {
-  let message: unknown
-  try {
-    message = JSON.parse(body.toString('utf8'))
-  } catch (error) {
-    throw new DiscardError('the verdict message is not JSON', { cause: toError(error) })
-  }
-  if (!isRecord(message)) throw new DiscardError('the verdict message is not a JSON object')
+  const message = parseObject(body, 'the verdict message')
   text(message['type'], 'type')
   text(message['timestamp'], 'timestamp')
   const details = part(part(message, 'data', 'message'), 's3ObjectDetails', 'data')
