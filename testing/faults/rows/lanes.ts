@@ -8,6 +8,7 @@ import { bulkQueue, names } from '../../../services/shared/topology.ts'
 import { runCli, runCommandLine } from '../../support/deployment.ts'
 import { eventually } from '../../support/eventually.ts'
 import type { FaultContext, Row } from '../types.ts'
+import { requestSweep } from './steps.ts'
 
 const uploadsAtATime = 16
 
@@ -55,7 +56,7 @@ const backlog = (count: number): Row => ({
   title: `a backlog of ${count.toLocaleString('en')} objects, with spool lane and sweep beside it`,
   objects: 0,
   async inject(context) {
-    const { parts, broker } = context
+    const { parts } = context
     const prefix = `backlog/${randomUUID()}/`
     countScans(context, prefix)
     parts.signalAll(parts.workers(), 'SIGSTOP')
@@ -65,12 +66,7 @@ const backlog = (count: number): Row => ({
     } finally {
       parts.signalAll(parts.workers(), 'SIGCONT')
     }
-    const request = {
-      type: 'sweep.requested',
-      timestamp: new Date().toISOString(),
-      data: { id: randomUUID(), reason: 'backlog row' },
-    }
-    await broker.publish(names.jobs, names.reconcile, [request])
+    await requestSweep(context)
     await awaitVerdicts(context, keys)
     const perObject = countScans(context, prefix) / count
     context.say(`${perObject.toFixed(4)} scans per object`)
