@@ -50,6 +50,8 @@ async function main(names: readonly string[]): Promise<number> {
   const countsFile = join(folder, 'counts')
   const begun = Date.now()
   let [passed, failed, skipped] = [0, 0, 0]
+  // Said again at the end: the place where it happened is thousands of lines up.
+  const failures: string[] = []
 
   try {
     if (wanted('check')) {
@@ -57,7 +59,10 @@ async function main(names: readonly string[]): Promise<number> {
         const good = (await run(bin(command), args, {})) === 0
         process.stdout.write(`${good ? 'passed' : 'FAILED'}: ${title}\n`)
         if (good) passed++
-        else failed++
+        else {
+          failed++
+          failures.push(title)
+        }
       }
     }
     for (const { name, timeoutMs = 0, program, minutes } of suites) {
@@ -84,11 +89,15 @@ async function main(names: readonly string[]): Promise<number> {
       passed += counts.passes
       skipped += counts.pending
       // A runner that died before it could count has failed as well.
-      failed += counts.failures === 0 && code !== 0 ? 1 : counts.failures
+      const died = counts.failures === 0 && (code !== 0 || counts.passes + counts.pending === 0)
+      failed += died ? 1 : counts.failures
+      failures.push(...counts.failed.map((line) => `${name}: ${line}`))
+      if (died) failures.push(`${name}: ended with exit code ${code} before it could count`)
     }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+  for (const line of failures) process.stdout.write(`\nfailed: ${line}`)
   process.stdout.write(
     `\n${Math.round((Date.now() - begun) / 1000)} s\n${passed} passed, ${failed} failed, ${skipped} skipped\n`,
   )
@@ -104,15 +113,19 @@ async function prepare(): Promise<void> {
   }
 }
 
-function readCounts(file: string): { passes: number; failures: number; pending: number } {
+interface Counts {
+  passes: number
+  failures: number
+  pending: number
+  /** One line for each failure. */
+  failed: string[]
+}
+
+function readCounts(file: string): Counts {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as {
-      passes: number
-      failures: number
-      pending: number
-    }
+    return JSON.parse(readFileSync(file, 'utf8')) as Counts
   } catch {
-    return { passes: 0, failures: 1, pending: 0 }
+    return { passes: 0, failures: 0, pending: 0, failed: [] }
   }
 }
 

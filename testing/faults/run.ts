@@ -150,9 +150,10 @@ function report(result: RowResult): void {
 }
 
 /** For testing/run.ts, which counts a row as a test. */
-function writeCounts(passes: number, failures: number, pending: number): void {
+function writeCounts(passes: number, failed: readonly string[], pending: number): void {
   const file = process.env['COUNTS_FILE']
-  if (file !== undefined) writeFileSync(file, JSON.stringify({ passes, failures, pending }))
+  if (file !== undefined)
+    writeFileSync(file, JSON.stringify({ passes, failures: failed.length, pending, failed }))
 }
 
 async function main(): Promise<number> {
@@ -200,7 +201,11 @@ async function main(): Promise<number> {
   for (const row of failed) print(`FAILED on ${row.store}: ${row.name}: ${row.problems[0]}`)
   const objects = played.reduce((sum, row) => sum + row.objects, 0)
   print(`\n${objects} objects, ${Math.round((Date.now() - begun) / 1000)} s`)
-  writeCounts(played.length - failed.length, failed.length, skipped.length)
+  writeCounts(
+    played.length - failed.length,
+    failed.map((row) => `${row.name} on ${row.store}: ${row.problems[0]}`),
+    skipped.length,
+  )
   print(
     `${played.length - failed.length} passed, ${failed.length} failed, ${skipped.length} skipped`,
   )
