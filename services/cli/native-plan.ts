@@ -123,6 +123,7 @@ export function planChildren(input: PlanInput): Plan {
     ...serviceEnvironment(input),
     SIGNATURE_SET: input.signatures.set,
     NODE_OPTIONS: nodeOptions,
+    NODE_COMPILE_CACHE: paths.compileCache,
   }
   const node = (script: string) => [process.execPath, join(paths.root, 'services', script)]
   const service = (name: string, script: string, port: number, env: Environment): ChildSpec => ({

@@ -186,7 +186,11 @@ async function bringUp(input: PlanInput): Promise<void> {
     )
     return applySpec([...children, ...later], { runDir, base })
   }
-  await step('RabbitMQ and clamd', () => apply(plan.first), running.length > 0 ? '' : 'some 15 s')
+  await step(
+    'RabbitMQ and clamd',
+    () => Promise.all([apply(plan.first), checkServices(plan.services)]),
+    running.length > 0 ? '' : 'some 15 s',
+  )
   await step('exchanges, queues and broker users', () => runInit(input, 'broker'))
   await step('object store', () => apply([...plan.first, ...plan.store]))
   await step('buckets, users and the event rule', () => runInit(input, 'object-store'))
@@ -194,6 +198,22 @@ async function bringUp(input: PlanInput): Promise<void> {
   await step(`${count}, the notifier and the reconciler`, () =>
     apply([...plan.first, ...plan.store, ...plan.services]),
   )
+}
+
+/**
+ * Each service with its own environment as far as its configuration. What Node has read is in its compile cache from then on,
+ * and a service that finds its modules there holds 20 MB less: it does not load what strips the types.
+ */
+async function checkServices(services: readonly ChildSpec[]): Promise<void> {
+  const ofEach = new Map(services.map((child) => [child.command.at(-1), child]))
+  for (const { name, command, env, cwd } of ofEach.values()) {
+    const outcome = await runCommand([...command, '--check-config'], { env, cwd })
+    if (outcome.code !== 0)
+      throw new FatalError(
+        `the ${name} would not start:\n    ${lastWords(outcome, 10)}`,
+        'mend what it names, then make deploy again',
+      )
+  }
 }
 
 async function runInit(
@@ -223,7 +243,7 @@ async function clean({ runDir, isDefault }: Paths): Promise<void> {
 }
 
 const ownEntries =
-  'certs broker engine store scan log bin spec.json state.json ports.json settings.json'
+  'certs broker engine store scan log bin compile-cache spec.json state.json ports.json settings.json'
 
 /** Deployments of tests live below `.run` too; those that run, and what others put there, are not ours to remove. */
 async function removeOwnFiles(runDir: string): Promise<void> {

@@ -11,6 +11,8 @@ export interface Paths {
   configFile: string
   /** Tools built once per checkout, shared by all run folders. */
   toolsDir: string
+  /** What Node keeps of our modules once it has read them (NODE_COMPILE_CACHE). */
+  compileCache: string
   /** Is this the deployment of the checkout, or one of a test? */
   isDefault: boolean
 }
@@ -38,6 +40,7 @@ export function findPaths(
       ? resolve(root, env['AV_CONFIG'])
       : join(root, 'docker-compose/config/av-scan.yaml'),
     toolsDir: join(root, '.run/bin'),
+    compileCache: join(root, '.run/compile-cache'),
     isDefault,
   }
 }

@@ -177,21 +177,28 @@ async function end(child: ChildProcess): Promise<void> {
   await gone
 }
 
-/** Everything of `topology(config)`, declared with the rights that `config` has. */
+/**
+ * Everything of `topology(config)`, declared with the rights that `config` has. A broker that has just come back closes the
+ * connection with INTERNAL_ERROR (541) while its quorum queues are still on their way, so this is tried again.
+ */
 export async function declareTopology(broker: RealRabbitmq, config: Config): Promise<void> {
-  const connection = await connect({
-    hostname: broker.host,
-    port: broker.port,
-    username: broker.user,
-    password: broker.password,
-    vhost: config.broker.vhost,
-  })
-  const channel = await connection.createChannel()
+  const { host: hostname, port, user: username, password } = broker
   const wanted = topology(config)
-  for (const { name, type } of wanted.exchanges) await channel.assertExchange(name, type)
-  for (const queue of wanted.queues)
-    await channel.assertQueue(queue.name, { durable: true, arguments: queue.arguments })
-  for (const { queue, exchange, key } of wanted.bindings)
-    await channel.bindQueue(queue, exchange, key)
-  await connection.close()
+  const declare = async () => {
+    const { vhost } = config.broker
+    const connection = await connect({ hostname, port, username, password, vhost })
+    connection.on('error', () => {})
+    try {
+      const channel = await connection.createChannel()
+      channel.on('error', () => {})
+      for (const { name, type } of wanted.exchanges) await channel.assertExchange(name, type)
+      for (const queue of wanted.queues)
+        await channel.assertQueue(queue.name, { durable: true, arguments: queue.arguments })
+      for (const { queue, exchange, key } of wanted.bindings)
+        await channel.bindQueue(queue, exchange, key)
+    } finally {
+      await connection.close().catch(() => {})
+    }
+  }
+  await eventually(declare, { timeoutMs: 30_000 })
 }

@@ -27,6 +27,7 @@ describe('planChildren', () => {
         envFile: join(runDir, 'env'),
         configFile: '',
         toolsDir: '/tools',
+        compileCache: '/srv/compile-cache',
         isDefault: false,
       },
       layout,
