@@ -8,7 +8,7 @@ import { requestSweep } from './rows/steps.ts'
 import type { Stage } from './stage.ts'
 import type { Tally } from './check.ts'
 import { Traffic } from './traffic.ts'
-import type { FaultContext, Row, Upload } from './types.ts'
+import type { FaultContext, OwnObjects, Row, Upload } from './types.ts'
 
 export interface RowResult extends Tally {
   name: string
@@ -82,8 +82,11 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
   await attempt('before', async () => row.before?.(context))
   const watch = check.watch(uploads)
   traffic.start()
+  let own: OwnObjects = { objects: 0, scans: 0 }
   await Promise.all([
-    attempt('the fault', () => row.inject(context)),
+    attempt('the fault', async () => {
+      own = (await row.inject(context)) ?? own
+    }),
     attempt('the stream', () => traffic.done()),
   ])
   rmSync(faultFile, { force: true })
@@ -132,14 +135,17 @@ export async function play(row: Row, stage: Stage, options: PlayOptions): Promis
   })
   await attempt('after', async () => row.after?.(context))
   stage.uploads.push(...uploads)
-  const scans = countScans(stage, traffic.prefix)
-  const scansPerObject = uploads.length === 0 ? 0 : scans / uploads.length
+  const scans = countScans(stage, traffic.prefix) + own.scans
+  const objects = tally.objects + own.objects
+  const scansPerObject = objects === 0 ? 0 : scans / objects
   if (mostScans !== undefined && scansPerObject > mostScans)
     problems.push(`${scansPerObject.toFixed(2)} scans per object, at most ${mostScans} are allowed`)
   problems.unshift(...tally.problems)
   for (const line of whatWasLogged(stage, tally.troubled.slice(0, 3))) options.say(line)
   return {
     ...tally,
+    objects,
+    verdictsTrue: tally.verdictsTrue + own.objects,
     problems,
     name: row.name,
     title: row.title,

@@ -63,6 +63,12 @@ export interface Expectations {
   newIds?: boolean
 }
 
+/** Of objects that a row uploads in thousands and judges by itself: it throws unless each has its verdict. */
+export interface OwnObjects {
+  objects: number
+  scans: number
+}
+
 export interface Row {
   /** For --only: `worker-download`. */
   name: string
@@ -87,7 +93,7 @@ export interface Row {
   /** Before the stream begins: workers that shall not see it are stopped here. */
   before?(context: FaultContext): Promise<void>
   /** Beside the stream. When it returns the fault is over, and what it stopped runs again. */
-  inject(context: FaultContext): Promise<void>
+  inject(context: FaultContext): Promise<OwnObjects | void>
   /** When all is quiet and checked: what this fault promises beyond that; throws. */
   after?(context: FaultContext): Promise<void>
   expectations?: Expectations

@@ -68,10 +68,12 @@ const backlog = (count: number): Row => ({
     }
     await requestSweep(context)
     await awaitVerdicts(context, keys)
-    const perObject = countScans(context, prefix) / count
+    const scans = countScans(context, prefix)
+    const perObject = scans / count
     context.say(`${perObject.toFixed(4)} scans per object`)
     if (perObject > mostScansPerObject)
       throw new Error(`${perObject.toFixed(4)} scans per object, at most ${mostScansPerObject}`)
+    return { objects: count, scans }
   },
 })
 
@@ -200,7 +202,8 @@ const sweepAll = (count: number): Row => ({
     await awaitVerdicts(context, keys)
     const seconds = (performance.now() - begun) / 1000
     const bytes = peakBytes(parts.pid('reconciler'))
-    const perObject = countScans(context, prefix) / count
+    const scans = countScans(context, prefix)
+    const perObject = scans / count
     say(
       `${(count / seconds).toFixed(0)} objects/s, ${perObject.toFixed(4)} scans per object, ` +
         `the reconciler had at most ${(bytes / 1e6).toFixed(0)} MB`,
@@ -209,6 +212,7 @@ const sweepAll = (count: number): Row => ({
       throw new Error(`the reconciler took ${(bytes / 1e6).toFixed(0)} MB`)
     if (perObject > mostScansPerObject)
       throw new Error(`${perObject.toFixed(4)} scans per object, at most ${mostScansPerObject}`)
+    return { objects: count, scans }
   },
 })
 
