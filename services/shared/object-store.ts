@@ -1,9 +1,10 @@
 // The few calls that we make to an S3-compatible store, over the `minio` package, with its errors in our words.
+import { createHash } from 'node:crypto'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { text } from 'node:stream/consumers'
 import { createSecureContext } from 'node:tls'
-import { XMLParser } from 'fast-xml-parser'
+import { XMLBuilder, XMLParser } from 'fast-xml-parser'
 import { Client } from 'minio'
 import {
   errorCode,
@@ -220,10 +221,9 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       }),
     tags: (object) =>
       translated(`read the tags of ${named(object)}`, async () => {
-        const query = `tagging${object.versionId === undefined ? '' : `&versionId=${queryEncode(object.versionId)}`}`
         try {
           const answer = await client.makeRequestAsync(
-            { method: 'GET', ...address(object), query },
+            { method: 'GET', ...address(object), query: taggingQuery(object) },
             '',
             [200],
           )
@@ -236,14 +236,20 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         }
       }),
     setTags: (object, tags) =>
-      translated(`tag ${named(object)}`, () =>
-        client.setObjectTagging(
-          object.bucket,
-          object.key,
-          tags,
-          versionOption(object) as { versionId: string },
-        ),
-      ),
+      translated(`tag ${named(object)}`, async () => {
+        const body = Buffer.from(buildTags(tags))
+        const answer = await client.makeRequestAsync(
+          {
+            method: 'PUT',
+            ...address(object),
+            query: taggingQuery(object),
+            headers: { 'content-md5': createHash('md5').update(body).digest('base64') },
+          },
+          body,
+          [200],
+        )
+        answer.resume()
+      }),
     async *versions(bucket, prefix) {
       for await (const page of versionPages(bucket, prefix)) yield* page.versions
     },
@@ -316,11 +322,12 @@ const address = ({ bucket, key, versionId }: ObjectRef) => ({
   objectName: key,
   query: versionId === undefined ? '' : `versionId=${queryEncode(versionId)}`,
 })
+const taggingQuery = ({ versionId }: ObjectRef) =>
+  versionId === undefined ? 'tagging' : `tagging&versionId=${queryEncode(versionId)}`
 const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
   versionId === undefined && etag !== undefined ? { 'if-match': `"${etag}"` } : {}
 const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
-const versionOption = ({ versionId }: ObjectRef) => (versionId === undefined ? {} : { versionId })
 
 // The minio package reads a tag value or key of digits as a number, and "007" must stay "007".
 const xml = new XMLParser({
@@ -329,6 +336,14 @@ const xml = new XMLParser({
   trimValues: false,
   isArray: (name) => name === 'Tag',
 })
+
+const builder = new XMLBuilder({})
+
+// The minio package's own way takes ten times as long, for each object.
+function buildTags(tags: Tags): string {
+  const list = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }))
+  return builder.build({ Tagging: { TagSet: { Tag: list } } })
+}
 
 function parseTags(body: string): Tags {
   const document = xml.parse(body) as {
