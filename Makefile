@@ -5,7 +5,7 @@ CLI := $(NODE) services/cli/main.ts
 INSTALLED := node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: all deploy deploy-docker demo env status logs smoke stop start sweep dead replay test test-faults clean clean-docker help check
+.PHONY: all deploy deploy-docker demo env status logs smoke stop start sweep dead replay test test-faults bench clean clean-docker help check
 
 all: ## deploy, test, clean, one after the other
 	@$(MAKE) deploy && $(MAKE) test && $(MAKE) clean ARGS=--yes
@@ -51,6 +51,9 @@ test: $(INSTALLED) ## every test; does its own set-up and touches no deployment
 
 test-faults: $(INSTALLED) ## break everything that can break, and count what is lost (ARGS="--only broker-down --store versitygw")
 	@$(NODE) testing/faults/run.ts $(ARGS)
+
+bench: $(INSTALLED) ## how close to the engine's limit, beside two yardsticks (QUICK=1, FULL=1, SECTIONS=latency)
+	@$(NODE) testing/bench/run.ts
 
 check: $(INSTALLED) ## types, lint, format
 	@node_modules/.bin/tsc
