@@ -9,10 +9,12 @@ import { describeError, FatalError, NoSpaceError } from '../shared/errors.ts'
 export interface ScanFolder {
   path: string
   budget: Budget
-  /** @throws NoSpaceError when the file system has less room than that. */
+  /** @throws NoSpaceError when the file system has less room than that; a small object is not asked for. */
   checkRoom(bytes: number): Promise<void>
   close(): Promise<void>
 }
+
+const worthAsking = 1024 * 1024
 
 /**
  * A locked sub-folder of `parent`. The lock is a listening unix socket beside it: it dies with its process, also by kill -9 and
@@ -43,6 +45,8 @@ export async function openScanFolder(parent: string, budgetBytes: number): Promi
     path,
     budget: new Budget(budgetBytes),
     async checkRoom(bytes) {
+      // A full file system says so when a small one is written; asking costs as much as that.
+      if (bytes < worthAsking) return
       const { bavail, bsize } = await statfs(path)
       if (bavail * bsize < bytes)
         throw new NoSpaceError(
