@@ -7,6 +7,8 @@ import {
   type Options,
   type RecoveringChannelModel,
 } from 'amqplib'
+import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from './config-schema.ts'
 import {
   describeError,
@@ -110,6 +112,27 @@ export function permanentProblem(error: Error, config: Config): FatalError | und
   return undefined
 }
 
+const closeTimeoutMs = 5000
+
+/**
+ * What the broker answers. A quorum queue without a leader leaves a declaration or a consumer unanswered while the
+ * connection's heartbeats go on.
+ * @throws Error when it does not answer in time; the connection is then to be given up.
+ */
+export async function answered<T>(asking: Promise<T>, timeoutMs: number): Promise<T> {
+  const timer = new AbortController()
+  const late = sleep(timeoutMs, undefined, { signal: timer.signal }).then(() => {
+    throw new Error(`the broker did not answer within ${timeoutMs} ms`)
+  })
+  try {
+    return await Promise.race([asking, late])
+  } finally {
+    timer.abort()
+    late.catch(() => {})
+    asking.catch(() => {})
+  }
+}
+
 /**
  * A connection that comes back by itself; `setup` runs on every new one.
  * @throws FatalError when the first connection meets what only a person can mend; waits for everything else.
@@ -132,9 +155,20 @@ export async function connectWithRecovery(
       maxDelay: 5000,
       waitForConnect: false,
       setup: async (model: ChannelModel) => {
-        // setup runs before recovery listens, and an 'error' that nobody hears ends the process.
+        // setup runs before recovery listens: an 'error' that nobody hears ends the process, and a close that it has missed
+        // it would never notice.
+        let closed = false
         model.on('error', () => {})
-        await setup(model)
+        model.on('close', () => (closed = true))
+        try {
+          await setup(model)
+          if (closed) throw new Error('the broker closed the connection at once')
+        } catch (error) {
+          // Before it tries again, recovery closes the connection and waits for the answer, for ever if it breaks meanwhile.
+          const { stream } = model.connection as unknown as { stream: Duplex }
+          await answered(model.close(), closeTimeoutMs).catch(() => stream.destroy())
+          throw error
+        }
       },
     },
   })
@@ -194,7 +228,7 @@ export async function connectPublisher(
     'publish',
     log,
     async (model) => {
-      const opened = await model.createConfirmChannel()
+      const opened = await answered(model.createConfirmChannel(), config.broker.confirmTimeoutMs)
       opened.on('error', () => {})
       opened.on('return', (message: { properties: { headers?: Record<string, unknown> } }) => {
         returned.add(String(message.properties.headers?.['avscan-publish']))

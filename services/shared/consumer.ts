@@ -14,7 +14,7 @@
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connectWithRecovery, type Publisher } from './broker.ts'
+import { answered, connectWithRecovery, type Publisher } from './broker.ts'
 import type { Config } from './config-schema.ts'
 import {
   describeError,
@@ -95,7 +95,14 @@ export async function startConsumer(
   signal?: AbortSignal,
 ): Promise<Consumer> {
   const runners = lanes.map(
-    (lane) => new LaneRunner(lane, scaled(lane.retryDelaysMs, config.retry.scale), publisher, log),
+    (lane) =>
+      new LaneRunner(
+        lane,
+        scaled(lane.retryDelaysMs, config.retry.scale),
+        config.broker.confirmTimeoutMs,
+        publisher,
+        log,
+      ),
   )
   const connection = await connectWithRecovery(
     config,
@@ -139,11 +146,13 @@ export async function startConsumer(
 class LaneRunner {
   readonly #lane: Lane
   readonly #delaysMs: readonly number[]
+  readonly #answerTimeoutMs: number
   readonly #publisher: Publisher
   readonly #log: Log
   readonly #running = new Set<Promise<void>>()
   /** How often the last words about a message met an outage. */
   readonly #lastWords = new WeakMap<Delivery, number>()
+  #model: ChannelModel | undefined
   #channel: Channel | undefined
   #tag: string | undefined
   #abort = new AbortController()
@@ -152,9 +161,16 @@ class LaneRunner {
   /** Settled when the pause is over. */
   #resumed: Promise<void> = Promise.resolve()
 
-  constructor(lane: Lane, delaysMs: readonly number[], publisher: Publisher, log: Log) {
+  constructor(
+    lane: Lane,
+    delaysMs: readonly number[],
+    answerTimeoutMs: number,
+    publisher: Publisher,
+    log: Log,
+  ) {
     this.#lane = lane
     this.#delaysMs = delaysMs
+    this.#answerTimeoutMs = answerTimeoutMs
     this.#publisher = publisher
     this.#log = log.child({ queue: lane.queue })
   }
@@ -172,6 +188,10 @@ class LaneRunner {
     this.abort(new Error('channel lost'))
     await this.idle()
     this.#abort = new AbortController()
+    await answered(this.#open(model), this.#answerTimeoutMs)
+  }
+
+  async #open(model: ChannelModel): Promise<void> {
     const channel = await model.createChannel()
     channel.on('error', (error: Error) => this.#log.warn('channel error', { error }))
     channel.on('close', () => {
@@ -183,6 +203,7 @@ class LaneRunner {
     await channel.prefetch(this.#lane.prefetch)
     await channel.checkQueue(this.#lane.queue)
     this.#channel = channel
+    this.#model = model
     if (this.#paused === undefined && !this.#stop.signal.aborted) await this.#consume(channel)
   }
 
@@ -236,7 +257,7 @@ class LaneRunner {
     this.#tag = undefined
     if (tag === undefined || this.#channel === undefined) return
     try {
-      await this.#channel.cancel(tag)
+      await answered(this.#channel.cancel(tag), this.#answerTimeoutMs)
     } catch {
       // The channel is gone, and the consumer with it.
     }
@@ -424,10 +445,10 @@ class LaneRunner {
       const channel = this.#channel
       if (channel === undefined || this.#stop.signal.aborted) return
       try {
-        await this.#consume(channel)
+        await answered(this.#consume(channel), this.#answerTimeoutMs)
       } catch (thrown) {
         this.#log.warn('consume', { error: toError(thrown) })
-        channel.close().catch(() => {})
+        this.#model?.close().catch(() => {})
       }
       return
     }

@@ -10,6 +10,7 @@ import {
 } from '../../services/shared/errors.ts'
 import { names } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
+import { connectionClose, startFrameProxy, type FrameProxy } from '../support/frame-proxy.ts'
 import { noRabbitmq, startRabbitmq, type RealRabbitmq } from '../support/real-rabbitmq.ts'
 import { rejection } from '../support/rejection.ts'
 import { gate, openLane, recording, type TestLane } from '../support/shared-lane.ts'
@@ -454,6 +455,58 @@ describe('startConsumer on a real RabbitMQ', function () {
     await eventually(() => lane.consumer.ready, { timeoutMs: 20_000 })
     await lane.put('anew')
     await eventually(() => handler.bodies().includes('anew'))
+  })
+
+  describe('when the broker misbehaves while a lane begins', () => {
+    let proxy: FrameProxy
+    afterEach(() => proxy?.close())
+    const beginBehind = (handler: ReturnType<typeof recording>) => {
+      const broken = { ...lane.config.broker, port: proxy.port, confirmTimeoutMs: 500 }
+      return lane.begin(handler, { ...lane.config, broker: broken })
+    }
+    const works = async (handler: ReturnType<typeof recording>) => {
+      await lane.put('x')
+      await eventually(() => handler.bodies().includes('x'))
+      expect(proxy.connections).to.equal(2)
+    }
+
+    it('begins on another connection when its declaration stays unanswered', async () => {
+      const declareOk = '50.11'
+      proxy = await startFrameProxy(broker.port, ({ method, bytes }, n) =>
+        n === 1 && method === declareOk ? [] : [bytes],
+      )
+      const handler = recording(undefined)
+
+      await beginBehind(handler)
+
+      await works(handler)
+    })
+
+    it('begins on another connection when closing the first one stays unanswered', async () => {
+      const [declareOk, close] = ['50.11', '10.50']
+      proxy = await startFrameProxy(
+        broker.port,
+        ({ method, bytes }, n) => (n === 1 && method === declareOk ? [] : [bytes]),
+        ({ method }, n) => n !== 1 || method !== close,
+      )
+      const handler = recording(undefined)
+
+      await beginBehind(handler)
+
+      await works(handler)
+    })
+
+    it('notices a connection that is closed in the moment in which it begins', async () => {
+      const consumeOk = '60.21'
+      proxy = await startFrameProxy(broker.port, ({ method, bytes }, n) =>
+        n === 1 && method === consumeOk ? [bytes, connectionClose()] : [bytes],
+      )
+      const handler = recording(undefined)
+
+      await beginBehind(handler)
+
+      await works(handler)
+    })
   })
 
   it('refuses to start without its queue and says what makes it', async () => {

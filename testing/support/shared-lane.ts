@@ -1,5 +1,6 @@
 // One lane on a virtual host of its own of a real broker: what a test publishes to it, counts in it and finds in avscan.dead.
 import { connect, type ChannelModel, type ConfirmChannel } from 'amqplib'
+import { inspect } from 'node:util'
 import { connectPublisher, type Publisher } from '../../services/shared/broker.ts'
 import type { Config } from '../../services/shared/config-schema.ts'
 import { loadConfig } from '../../services/shared/config.ts'
@@ -13,6 +14,7 @@ import { silentLog } from '../../services/shared/log.ts'
 import { jobRetryDelaysMs, names } from '../../services/shared/topology.ts'
 import { eventually } from './eventually.ts'
 import { declareTopology, type RealRabbitmq } from './real-rabbitmq.ts'
+import { recordingLog } from './recording-log.ts'
 
 /** Delays of 5, 50, 300 and 3000 ms. */
 const scale = '0.005'
@@ -24,7 +26,8 @@ export interface TestLane {
   readonly consumer: Consumer
   readonly channel: ConfirmChannel
   readonly vhost: string
-  begin(lane: Partial<Lane> & Pick<Lane, 'handle'>): Promise<Consumer>
+  /** @param instead another way to the same broker */
+  begin(lane: Partial<Lane> & Pick<Lane, 'handle'>, instead?: Config): Promise<Consumer>
   put(body: string, headers?: Record<string, unknown>): Promise<void>
   /** Next dead letter, waited for. */
   dead(): Promise<{ body: string; headers: Record<string, unknown>; messageId: unknown }>
@@ -84,13 +87,22 @@ export async function openLane(broker: RealRabbitmq): Promise<TestLane> {
       if (consumer === undefined) throw new Error('begin first')
       return consumer
     },
-    async begin(lane) {
-      consumer = await startConsumer(
-        config,
-        [{ queue, prefetch: 1, retryDelaysMs: jobRetryDelaysMs, ...lane }],
-        publisher,
-        silentLog,
-      )
+    async begin(lane, instead = config) {
+      const log = recordingLog()
+      const signal = AbortSignal.timeout(40_000)
+      try {
+        consumer = await startConsumer(
+          instead,
+          [{ queue, prefetch: 1, retryDelaysMs: jobRetryDelaysMs, ...lane }],
+          publisher,
+          log,
+          signal,
+        )
+      } catch (error) {
+        if (!signal.aborted) throw error
+        const said = log.lines.map(({ message, fields }) => `${message} ${inspect(fields)}`)
+        throw new Error(`the lane does not begin: ${said.join('\n')}`, { cause: error })
+      }
       return consumer
     },
     async put(body, headers = {}) {
