@@ -9,7 +9,7 @@ import { createMetrics } from './metrics.ts'
 import { Gate, openScanFolder } from './scan-folder.ts'
 import { createWorkerHealth } from './worker-health.ts'
 import { connectPublisher } from '../shared/broker.ts'
-import { GiB, maxObjectBytes } from '../shared/config-schema.ts'
+import { allEndpoints, GiB, maxObjectBytes } from '../shared/config-schema.ts'
 import { startConsumer } from '../shared/consumer.ts'
 import { silentLog } from '../shared/log.ts'
 import { runService } from '../shared/lifecycle.ts'
@@ -49,7 +49,12 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const publisher = await connectPublisher(config, log, signal)
   defer(() => publisher.close())
 
-  const outbox = { publisher, scanQueue: config.broker.queue, actionsQueue: actionsQueue(config) }
+  const outbox = {
+    publisher,
+    scanQueue: config.broker.queue,
+    actionsQueue: actionsQueue(config),
+    endpoints: allEndpoints(config),
+  }
   const policy = { tags: config.tags.enabled, delete: config.actions.delete }
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
   const marks = createMarks(store, config)

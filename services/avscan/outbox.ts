@@ -1,6 +1,7 @@
 // What a worker tells others: verdicts, action jobs, further scan jobs, and what became of an object. All confirmed, with ids that
 // the same facts repeat.
 import type { Publisher } from '../shared/broker.ts'
+import type { EndpointConfig } from '../shared/config-schema.ts'
 import {
   messageId,
   type ActionJob,
@@ -12,14 +13,16 @@ import {
   type ScanJob,
   type VerdictMessage,
 } from '../shared/messages.ts'
-import { names } from '../shared/topology.ts'
+import { names, notifyQueue } from '../shared/topology.ts'
 import { identityOf } from '../shared/proof.ts'
 import type { Marked } from '../shared/proven.ts'
+import { wants } from '../shared/wants.ts'
 
 export interface Outbox {
   publisher: Publisher
   scanQueue: string
   actionsQueue: string
+  endpoints: readonly EndpointConfig[]
 }
 
 export interface Report {
@@ -76,6 +79,7 @@ export async function publishVerdict(
   }
   await outbox.publisher.publish({
     exchange: names.verdicts,
+    alsoTo: wanting(outbox, message),
     routingKey: `verdict.${outcome.toLowerCase()}.${marked.bucket}`,
     body: Buffer.from(JSON.stringify(message)),
     messageId: id,
@@ -153,6 +157,7 @@ export async function publishDone(
   }
   await outbox.publisher.publish({
     exchange: names.verdicts,
+    alsoTo: wanting(outbox, message),
     routingKey: `object.${done}.${bucket}`,
     body: Buffer.from(JSON.stringify(message)),
     messageId: idOf(
@@ -162,6 +167,13 @@ export async function publishDone(
     ),
     type: message.type,
   })
+}
+
+/** The queues of the endpoints that want to hear of it. */
+function wanting({ endpoints }: Outbox, message: VerdictMessage | ObjectMessage): string[] {
+  return endpoints
+    .filter((endpoint) => wants(endpoint, message))
+    .map(({ name }) => notifyQueue(name))
 }
 
 function detailsOf({ bucket, key, facts }: Marked): ObjectDetails {

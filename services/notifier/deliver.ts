@@ -12,12 +12,13 @@ import type { Delivery, Lane } from '../shared/consumer.ts'
 import { DiscardError, errorCode, OutageError, RetryLaterError, toError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import { decodeOutMessage, type OutMessage } from '../shared/messages.ts'
-import { notifyQueue, signaturesUpdatedKey, webhookRetryDelaysMs } from '../shared/topology.ts'
+import { notifyQueue, webhookRetryDelaysMs } from '../shared/topology.ts'
 import { tlsProblem } from '../shared/trust.ts'
 import type { EndpointMetrics } from './metrics.ts'
 import type { Answer, Poster } from './post.ts'
 import { signedHeaders } from './sign.ts'
-import { wants, webhookBody } from './wanted.ts'
+import { wants } from '../shared/wants.ts'
+import { webhookBody } from './webhook-body.ts'
 
 /** How long after a 410 the receiver is tried again; before `retry.scale`. */
 export const pauseAfterGoneMs = 10 * 60 * 1000
@@ -117,9 +118,7 @@ export function createDeliverer(endpoint: EndpointConfig, options: DelivererOpti
       return pausedUntil === undefined ? 'on' : gone().message
     },
     async handle(delivery) {
-      // News of the engines is about no object.
-      if (poster === undefined || delivery.type === signaturesUpdatedKey)
-        return metrics.delivery('dropped')
+      if (poster === undefined) return metrics.delivery('dropped')
       const message = decode(delivery.body)
       if (!wants(endpoint, message)) return metrics.delivery('dropped')
       if (pausedUntil !== undefined && now() < pausedUntil) throw gone()

@@ -24,6 +24,11 @@ import { tlsProblem, trustedCas } from './trust.ts'
 export interface Publication {
   exchange: string
   routingKey: string
+  /**
+   * More routing keys, which no receiver sees. Given, also empty, the message has to reach a queue only if there is one: who binds
+   * to its routing key is then somebody else's affair.
+   */
+  alsoTo?: readonly string[]
   body: Buffer
   /** Deterministic, so that a receiver can drop what it has seen. */
   messageId?: string | undefined
@@ -260,7 +265,7 @@ export async function connectPublisher(
     get connected() {
       return channel !== undefined && !blocked
     },
-    publish({ exchange, routingKey, body, messageId, type, headers = {} }) {
+    publish({ exchange, routingKey, alsoTo, body, messageId, type, headers = {} }) {
       const open = channel
       if (open === undefined) return Promise.reject(new PublishError('no connection to the broker'))
       const id = String(++sequence)
@@ -295,12 +300,13 @@ export async function connectPublisher(
             body,
             {
               persistent: true,
-              mandatory: true,
+              mandatory: alsoTo === undefined || alsoTo.length > 0,
               contentType: 'application/json',
               ...(messageId === undefined ? {} : { messageId }),
               ...(type === undefined ? {} : { type }),
               timestamp: Math.floor(Date.now() / 1000),
               headers: { ...own, 'avscan-publish': id },
+              ...(alsoTo === undefined ? {} : { BCC: [...alsoTo] }),
             },
             (error: unknown) => {
               settle(

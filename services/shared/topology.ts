@@ -175,7 +175,8 @@ export function topology(config: Config): Topology {
         queue: name,
         key: name,
       })),
-      ...notify.map((name) => ({ exchange: names.verdicts, queue: name, key: '#' })),
+      // Its name and not `#`: the worker names those who want a verdict, so that none is stored to be dropped.
+      ...notify.map((name) => ({ exchange: names.verdicts, queue: name, key: name })),
       ...delays.map((delay) => ({
         exchange: retryExchange(delay),
         queue: retryExchange(delay),

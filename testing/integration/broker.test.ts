@@ -54,6 +54,27 @@ describe('connectPublisher on a real RabbitMQ', function () {
     expect(properties.headers).to.include({ a: 1 })
   })
 
+  it('brings a verdict to those it names beside its routing key, and to nobody when it names none', async () => {
+    const { dead, verdicts, notify } = names
+    await lane.channel.bindQueue(lane.queue, verdicts, 'verdict.clean.#')
+    const verdict = { exchange: verdicts, routingKey: 'verdict.clean.a.b', body: Buffer.from('v') }
+
+    await lane.publisher.publish({ ...verdict, alsoTo: [notify] })
+    await lane.publisher.publish({ ...verdict, alsoTo: [] })
+    await lane.channel.unbindQueue(lane.queue, verdicts, 'verdict.clean.#')
+    await lane.publisher.publish({ ...verdict, alsoTo: [] })
+    const unbound = await rejection(lane.publisher.publish({ ...verdict, alsoTo: ['nobody'] }))
+
+    expect(unbound).to.be.instanceOf(UnroutableError)
+    const told = await lane.channel.get(notify, { noAck: true })
+    expect(told && told.fields.routingKey).to.equal('verdict.clean.a.b')
+    expect(told && told.properties.headers).to.not.have.any.keys('BCC', 'CC')
+    expect(await lane.channel.get(notify, { noAck: true })).to.equal(false)
+    expect((await take()).fields.routingKey).to.equal('verdict.clean.a.b')
+    await take()
+    expect(await lane.channel.get(dead, { noAck: true })).to.equal(false)
+  })
+
   it('drops every x- header, however it is written', async () => {
     await lane.publisher.publish({
       ...publication,

@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { request } from 'undici'
 import { connectPublisher } from '../../services/shared/broker.ts'
+import { allEndpoints } from '../../services/shared/config-schema.ts'
 import { loadConfig } from '../../services/shared/config.ts'
 import { silentLog } from '../../services/shared/log.ts'
-import { names } from '../../services/shared/topology.ts'
+import { names, notifyQueue } from '../../services/shared/topology.ts'
 import { eventually } from './eventually.ts'
 import { declareTopology, type RealRabbitmq } from './real-rabbitmq.ts'
 
@@ -132,7 +133,8 @@ export async function startNotifier(
     publish: (message, messageId) => {
       const body = Buffer.isBuffer(message) ? message : Buffer.from(JSON.stringify(message))
       const routingKey = 'verdict.any.storagebucket'
-      return publisher.publish({ exchange: names.verdicts, routingKey, body, messageId })
+      const alsoTo = allEndpoints(config).map(({ name }) => notifyQueue(name))
+      return publisher.publish({ exchange: names.verdicts, routingKey, alsoTo, body, messageId })
     },
     async get(path) {
       const answer = await request(`http://127.0.0.1:${health}${path}`)

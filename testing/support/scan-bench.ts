@@ -69,6 +69,7 @@ export async function scanBench(
       },
       scanQueue: 's3minioqueue',
       actionsQueue: 's3minioqueue.actions',
+      endpoints: [],
     },
     metrics: createMetrics(),
     log: silentLog,

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { giveUpMessage, scanMessage } from '../../../services/avscan/scan.ts'
+import { allEndpoints, configSchema } from '../../../services/shared/config-schema.ts'
 import { readProof } from '../../../services/shared/proof.ts'
 import {
   DiscardError,
@@ -20,6 +21,7 @@ import {
   type ScanBench,
 } from '../../support/scan-bench.ts'
 import { rejection } from '../../support/rejection.ts'
+import { secretOf } from '../../support/webhook-receiver.ts'
 
 const isProven = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
   readProof(
@@ -52,6 +54,31 @@ describe('scanMessage', () => {
     expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27800' })
     expect(routes()).to.deep.equal(['verdict.clean.storagebucket'])
     expect(bench.published[0]?.json).to.deep.include({ type: 'object.scan.clean' })
+  })
+
+  it('names the endpoints that want the verdict, and no others', async () => {
+    const config = configSchema.parse({
+      publish: { url: 'http://127.0.0.1:1/', secret: secretOf(1) },
+      endpoints: [
+        { name: 'all', url: 'http://127.0.0.1:1/', secret: secretOf(1), verdicts: ['clean'] },
+        { name: 'b', url: 'http://127.0.0.1:1/', secret: secretOf(1), prefix: 'b/' },
+      ],
+    })
+    bench.deps = {
+      ...bench.deps,
+      outbox: { ...bench.deps.outbox, endpoints: allEndpoints(config) },
+    }
+
+    await scan(put('hello'))
+    await scan(put(`x${marker}`))
+    await scan(put(`y${marker}`, {}, 'b/y'))
+
+    const verdicts = bench.published.filter(({ routingKey }) => routingKey.startsWith('verdict.'))
+    expect(verdicts.map(({ alsoTo }) => alsoTo)).to.deep.equal([
+      ['avscan.notify.all'],
+      ['avscan.notify'],
+      ['avscan.notify', 'avscan.notify.b'],
+    ])
   })
 
   it('tags an infected object first, then tells it and asks for the deletion of that version', async () => {

@@ -153,16 +153,6 @@ describe('createDeliverer', () => {
     expect(await count('dropped')).to.equal(1)
   })
 
-  it('drops the news that an engine judges by other signatures: it is about no object', async () => {
-    const data = { schemaVersion: '1.0', signatureVersion: '27801' }
-    const news = { type: 'signatures.updated', timestamp: '2026-11-21T10:00:02.000Z', data }
-
-    await open().handle(deliveryOf(news, { type: news.type, routingKey: news.type }))
-
-    expect(receiver.requests).to.deep.equal([])
-    expect(await count('dropped')).to.equal(1)
-  })
-
   it('drops everything, undecodable messages too, when its url is empty', async () => {
     const lane = open({ url: '' })
 

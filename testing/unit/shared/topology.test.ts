@@ -103,7 +103,7 @@ describe('topology', () => {
       direct('avscan.reconcile'),
       direct('avscan.notify'),
       direct('avscan.dead'),
-      { exchange: 'avscan.verdicts', queue: 'avscan.notify', key: '#' },
+      { exchange: 'avscan.verdicts', queue: 'avscan.notify', key: 'avscan.notify' },
       ...Object.keys(ladder).map((name) => ({ exchange: name, queue: name, key: '' })),
     ])
   })
@@ -177,7 +177,7 @@ describe('topology', () => {
     expect(bindings).to.deep.include({
       exchange: 'avscan.verdicts',
       queue: 'avscan.notify.soc',
-      key: '#',
+      key: 'avscan.notify.soc',
     })
   })
 })

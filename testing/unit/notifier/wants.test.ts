@@ -1,11 +1,12 @@
 import { expect } from 'chai'
-import { wants, webhookBody } from '../../../services/notifier/wanted.ts'
+import { webhookBody } from '../../../services/notifier/webhook-body.ts'
 import {
   allEndpoints,
   configSchema,
   type EndpointConfig,
 } from '../../../services/shared/config-schema.ts'
 import { decodeJobs, type Outcome } from '../../../services/shared/messages.ts'
+import { wants } from '../../../services/shared/wants.ts'
 import { objectMessage, verdictMessage } from '../../support/verdict-message.ts'
 import { secretOf } from '../../support/webhook-receiver.ts'
 

@@ -1,24 +1,6 @@
-// What one endpoint is told, and in which words. Pure: no network, no state.
-import { verdictNames, type EndpointConfig } from '../shared/config-schema.ts'
-import {
-  canaryPrefix,
-  type ActionType,
-  type OutMessage,
-  type VerdictMessage,
-} from '../shared/messages.ts'
-
-const scanType = /^object\.scan\.([a-z]+)$/
-
-/** Whether the endpoint wants to hear of it; canary objects and everything for an endpoint without a url: no. */
-export function wants(endpoint: EndpointConfig, message: OutMessage): boolean {
-  if (endpoint.url === '') return false
-  const key = message.data.s3ObjectDetails.objectKey
-  if (key.startsWith(canaryPrefix) || !key.startsWith(endpoint.prefix)) return false
-  const verdict = scanType.exec(message.type)?.[1]
-  // The original knew no events after the verdict, and a legacy receiver would take one for a second verdict.
-  if (verdict === undefined) return endpoint.objectEvents && endpoint.format === 'standard'
-  return verdictNames.some((name) => name === verdict && endpoint.verdicts.includes(name))
-}
+// The words in which one endpoint is told. Pure: no network, no state.
+import type { EndpointConfig } from '../shared/config-schema.ts'
+import type { ActionType, OutMessage, VerdictMessage } from '../shared/messages.ts'
 
 /** The bytes to send: the message as it is, or the original's `{"Message": "<the event>"}` with status and action. */
 export function webhookBody(
