@@ -170,6 +170,8 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
           response.resume()
           sent.emit('error', new StoreUnavailableError(`${where} answered ${status}`))
         })
+        // The minio package pipes even the smallest body; so it leaves together with its head, and `end` uncorks.
+        sent.cork()
         sent.setTimeout(options.timeoutMs, () => sent.destroy(silent()))
         return sent
       },
