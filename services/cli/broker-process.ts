@@ -90,7 +90,9 @@ export function brokerChildren(options: BrokerOptions, server: string): ChildSpe
         RABBITMQ_PID_FILE: join(folder, 'pid'),
         RABBITMQ_FEATURE_FLAGS_FILE: join(folder, 'feature_flags'),
         RABBITMQ_DIST_PORT: String(ports.erlang),
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
+        // Schedulers that wait busily for work take the processor from the workers.
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:
+          '-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none',
         // Makes the script become the broker instead of waiting for it, so that signals reach it.
         RUNNING_UNDER_SYSTEMD: 'true',
         // Makes a changed file a changed child, which is restarted.
