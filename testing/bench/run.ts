@@ -96,7 +96,8 @@ async function main(): Promise<void> {
   const results: Results = { figures: [], targets: [], drains: [], scaleOut: [] }
   const clamdscanProgram = await findClamdscan()
   const engines: BenchClamd[] = []
-  const stage = await openStage(hasMinio ? 'minio' : 'versitygw')
+  // On tmpfs where there is one: the pipeline is measured, not this machine's disk.
+  const stage = await openStage(hasMinio ? 'minio' : 'versitygw', join(folder, 'run'))
   const startEngine = async (set: SignatureSet) => {
     say(`starting an engine with the ${set} signatures`)
     const engine = await startBenchClamd({

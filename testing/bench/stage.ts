@@ -11,6 +11,7 @@ import { engineSizes } from '../../services/cli/settings.ts'
 import { readSpec, type ChildSpec } from '../../services/cli/spec.ts'
 import type { StoreFlavour } from '../../services/cli/store-process.ts'
 import { applySpec } from '../../services/cli/supervision.ts'
+import { spoolHoldQueue } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/real-clamd.ts'
 import { openStage as openFaultStage } from '../faults/stage.ts'
@@ -21,6 +22,8 @@ export interface Workers {
   /** Of clamd, one for each worker in turn. */
   sockets: readonly string[]
   env?: Readonly<Record<string, string>>
+  /** With the reconciler, which looks a minute later whether every object has a verdict: at whatever is then being measured. */
+  reconciled?: boolean
 }
 
 /** What one process has used: CPU in ms. */
@@ -62,8 +65,8 @@ export function resetPeak(pid: number): void {
 
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
-export async function openStage(flavour: StoreFlavour) {
-  const stage = await openFaultStage(flavour, benchSettings)
+export async function openStage(flavour: StoreFlavour, place?: string) {
+  const stage = await openFaultStage(flavour, benchSettings, place)
   const { deployment, parts, broker, uploader, config } = stage
   const { runDir } = deployment
   const base = baseEnvironment(findPaths(deployment.env))
@@ -71,7 +74,8 @@ export async function openStage(flavour: StoreFlavour) {
   const deployed = readSpec(runDir)?.children ?? []
   const pattern = deployed.find(({ name }) => name === 'avscan-1')
   if (pattern === undefined) throw new Error('the deployment has no worker')
-  const others = deployed.filter(({ name }) => !name.startsWith('avscan-'))
+  const others = deployed.filter(({ name }) => !name.startsWith('avscan-') && name !== 'reconciler')
+  const reconciler = deployed.filter(({ name }) => name === 'reconciler')
   const liveQueue = config.broker.queue
   const access = {
     protocol: 'amqps',
@@ -105,7 +109,7 @@ export async function openStage(flavour: StoreFlavour) {
     ...stage,
     access,
     /** Exactly these workers run, and are ready. */
-    async workers({ count, sockets, env = {} }: Workers): Promise<void> {
+    async workers({ count, sockets, env = {}, reconciled = false }: Workers): Promise<void> {
       const children: ChildSpec[] = []
       for (let index = 0; index < count; index++) {
         const port = await freePort()
@@ -122,7 +126,8 @@ export async function openStage(flavour: StoreFlavour) {
           ready: { kind: 'http', url: `http://127.0.0.1:${port}/readyz` },
         })
       }
-      await applySpec([...others, ...children], { runDir, base })
+      const beside = reconciled ? [...others, ...reconciler] : others
+      await applySpec([...beside, ...children], { runDir, base })
       for (const { name } of children) parts.newLines(name, 'scans')
     },
     /** The notifier with other settings. */
@@ -133,7 +138,7 @@ export async function openStage(flavour: StoreFlavour) {
       await applySpec(children, { runDir, base })
     },
     /** Puts the files into the bucket, some at a time, and returns when the queue holds their events. No worker may run. */
-    async fill(files: readonly Buffer[]): Promise<string> {
+    async fill(files: readonly Buffer[], reconciled = false): Promise<string> {
       const prefix = `bench-${serial++}/`
       const before = (await broker.ready()).get(liveQueue) ?? 0
       let next = 0
@@ -149,12 +154,14 @@ export async function openStage(flavour: StoreFlavour) {
         },
         { timeoutMs: 120_000, everyMs: 100 },
       )
+      // They would come due in the middle of what is measured next.
+      if (!reconciled) await broker.purge(spoolHoldQueue(config))
       return prefix
     },
     /** Starts the workers and measures from the first tenth of the objects (or the first, of few) to the last. */
     async drain(files: readonly Buffer[], workers: Workers, fillers = 0): Promise<Drain> {
       await bench.workers({ ...workers, count: 0 })
-      const prefix = await bench.fill(files)
+      const prefix = await bench.fill(files, workers.reconciled)
       if (fillers > 0) await bench.addFillers(fillers)
       const skip = files.length < 50 ? 0 : Math.floor(files.length / 10)
       const times: number[] = []

@@ -37,7 +37,11 @@ export const firstSignatures = 100
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
 /** Deploys, with `settings` over those of the suite; some 20 s. */
-export async function openStage(flavour: StoreFlavour, settings: Readonly<Record<string, string>>) {
+export async function openStage(
+  flavour: StoreFlavour,
+  settings: Readonly<Record<string, string>>,
+  runDir?: string,
+) {
   const secret = secretOf(7)
   const receiver = await startWebhookReceiver({ secrets: [secret] })
   const folder = join(findPaths({}).runDir, `test-${process.pid}-faults`)
@@ -47,6 +51,7 @@ export async function openStage(flavour: StoreFlavour, settings: Readonly<Record
   await testSignatureSet(signatures, { version: firstSignatures })
   const deployment = await deployNative({
     flavour,
+    ...(runDir === undefined ? {} : { runDir }),
     env: {
       ...suiteSettings,
       PUBLISH_URL: receiver.url(),

@@ -75,9 +75,10 @@ let counter = 0
 export async function deployNative(options: {
   flavour: StoreFlavour
   env?: Record<string, string>
+  runDir?: string
 }): Promise<NativeDeployment> {
   await removeAbandoned()
-  const runDir = join(root, `.run/deployment-${process.pid}-${counter++}`)
+  const runDir = options.runDir ?? join(root, `.run/deployment-${process.pid}-${counter++}`)
   mkdirSync(runDir, { recursive: true, mode: 0o700 })
   // Nothing of the caller's shell may reach it: settings there are meant for the real deployment.
   const env: Record<string, string> = {
