@@ -3,7 +3,6 @@ import type { Bench } from './bench.ts'
 import { median, round } from './report.ts'
 import type { Drain } from './stage.ts'
 
-const rounds = 3
 const uploadsAtATime = 16
 
 const show = (count: number) => count.toLocaleString('en')
@@ -17,7 +16,7 @@ export async function backlog({ stage, corpora, clamd, sizes, figure, target }: 
   /** ms of CPU in all processes. */
   const measure = async (title: string, fillers: number) => {
     const drained: Drain[] = []
-    for (let at = 0; at < rounds; at++) {
+    for (let at = 0; at < sizes.rounds; at++) {
       drained.push(await stage.drain(files, { count: 1, sockets }, fillers))
       await stage.workers({ count: 0, sockets })
       await stage.broker.purge(queue)

@@ -13,6 +13,9 @@ export interface Sizes {
   /** Uploads whose latency is measured. */
   latency: number
   memorySeconds: number
+  /** Objects of 100 MB at once, and parts of 100 MB of the largest object. */
+  atOnce: number
+  parts: number
   /** Objects for each worker in front of the sleeping engine. */
   sleeping: number
   /** Messages in the queue. */

@@ -73,15 +73,25 @@ async function compare(
       best / bareRate >= 0.85,
       `an object costs the worker ${round(own, 2)} ms of CPU and the bare loop ${round(yardstick, 2)} ms, on ${cpus().length} cores that store, broker and clamd share`,
     )
-    bench.target('worker CPU per S object', `${round(own, 2)} ms`, '≤ 0.9 ms', own <= 0.9)
+    bench.target(
+      'worker CPU per S object',
+      `${round(own, 2)} ms`,
+      '≤ 0.9 ms',
+      own <= 0.9,
+      `the bare loop, which does nothing but the two requests, the scan and the ack, takes ${round(yardstick, 2)} ms here`,
+    )
   }
-  if (name === 'L' && set === 'EICAR')
+  if (name === 'L' && set === 'EICAR') {
+    const engine = cpuOf(single, 'clamd')
+    const rest = ['store', 'broker', 'worker'].reduce((sum, part) => sum + cpuOf(single, part), 0)
     bench.target(
       'L: ours / clamdscan in bytes/s',
       round(best / limit, 2),
       '≥ 0.95',
       best / limit >= 0.95,
+      `100 MB cost clamd ${round(engine)} ms and the way from the store to it, TLS and hash included, ${round(rest)} ms; clamdscan passes a file descriptor. Of the same cores that leaves at most ${round(engine / (engine + rest), 2)}`,
     )
+  }
 }
 
 async function plansFor(

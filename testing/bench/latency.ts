@@ -80,8 +80,10 @@ export async function latencies({ stage, corpora, clamd, sizes, results, ...benc
   const { files } = corpora.S
   const take = (count: number) =>
     Array.from({ length: count }, (_, index) => files[index % files.length] as Buffer)
-  await stage.workers({ count: 1, sockets: [clamd.socket] })
-  await stage.notifier({ PUBLISH_URL: stage.receiver.url(), REPORT_CLEAN: 'true' })
+  // The worker names who is told, the notifier tells.
+  const env = { PUBLISH_URL: stage.receiver.url(), REPORT_CLEAN: 'true' }
+  await stage.workers({ count: 1, sockets: [clamd.socket], env })
+  await stage.notifier(env)
   // The first ones meet code that has not been compiled.
   await measure(stage, take(100), 50)
   const idle = await measure(stage, take(sizes.latency), 20)

@@ -29,24 +29,28 @@ const sizes: Record<Bench['mode'], Sizes> = {
     S: 600,
     MIX: 120,
     L: 2,
-    rounds: 3,
+    rounds: 1,
     latency: 100,
-    memorySeconds: 15,
+    memorySeconds: 8,
+    atOnce: 4,
+    parts: 3,
     sleeping: 30,
-    backlogs: [1, 5_000],
-    buckets: [2_000],
-    front: 400,
+    backlogs: [1, 2_000],
+    buckets: [500],
+    front: 300,
   },
   normal: {
-    S: 2500,
-    MIX: 400,
-    L: 6,
+    S: 1600,
+    MIX: 250,
+    L: 4,
     rounds: 3,
     latency: 400,
     memorySeconds: 180,
+    atOnce: 8,
+    parts: 10,
     sleeping: 80,
     backlogs: [1, 10_000, 100_000],
-    buckets: [1_000, 30_000],
+    buckets: [1_000, 10_000],
     front: 1000,
   },
   full: {
@@ -56,14 +60,16 @@ const sizes: Record<Bench['mode'], Sizes> = {
     rounds: 3,
     latency: 400,
     memorySeconds: 600,
+    atOnce: 8,
+    parts: 10,
     sleeping: 80,
     backlogs: [1, 10_000, 100_000],
     buckets: [1_000, 100_000],
     front: 1000,
   },
 }
-/** Where the time is short, a tenth of the hashes: they cost memory and time to load, and hardly any to scan. */
-const setSize = mode === 'quick' ? { ...officialSize, hashes: 800_000 } : officialSize
+/** Where the time is short, a fortieth of the hashes: they cost memory and time to load, and hardly any to scan. */
+const setSize = mode === 'quick' ? { ...officialSize, hashes: 200_000 } : officialSize
 
 const sections: Record<string, (bench: Bench) => Promise<void>> = {
   drains,

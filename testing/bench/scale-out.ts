@@ -6,12 +6,22 @@ import { eventually } from '../support/eventually.ts'
 import type { Bench } from './bench.ts'
 import { round } from './report.ts'
 
-const counts = [1, 2, 4, 8, 16]
+const allCounts = [1, 2, 4, 8, 16]
 const least = 0.95
 
-export async function scaleOut({ stage, corpora, sizes, folder, results, figure, target }: Bench) {
+export async function scaleOut({
+  mode,
+  stage,
+  corpora,
+  sizes,
+  folder,
+  results,
+  figure,
+  target,
+}: Bench) {
   const section = 'Scale-out: an engine that sleeps 50 ms per scan, one connection for each worker'
   const { files } = corpora.S
+  const counts = mode === 'quick' ? allCounts.slice(0, -1) : allCounts
   const socket = join(folder, 'sleeping.sock')
   const program = join(import.meta.dirname, 'sleeping-engine.ts')
   const child = spawn(process.execPath, [program, socket], { stdio: 'inherit' })

@@ -94,15 +94,15 @@ export async function openStage(flavour: StoreFlavour, place?: string) {
       parts
         .newLines(worker, reader)
         .filter((line) => line.includes('"object scanned"'))
-        .map(
-          (line) =>
-            JSON.parse(line) as {
-              timestamp: string
-              key: string
-              durationMs: number
-              size: number
-            },
-        ),
+        .map((line) => ({
+          ...(JSON.parse(line) as {
+            timestamp: string
+            key: string
+            durationMs: number
+            size: number
+          }),
+          worker,
+        })),
     )
 
   const bench = {
@@ -158,7 +158,10 @@ export async function openStage(flavour: StoreFlavour, place?: string) {
       if (!reconciled) await broker.purge(spoolHoldQueue(config))
       return prefix
     },
-    /** Starts the workers and measures from the first tenth of the objects (or the first, of few) to the last. */
+    /**
+     * Starts the workers and measures to the last object: from the first tenth of them (or the first, of few), and from when
+     * every worker has scanned one.
+     */
     async drain(files: readonly Buffer[], workers: Workers, fillers = 0): Promise<Drain> {
       await bench.workers({ ...workers, count: 0 })
       const prefix = await bench.fill(files, workers.reconciled)
@@ -174,6 +177,7 @@ export async function openStage(flavour: StoreFlavour, place?: string) {
           // It has not begun yet.
         }
       }
+      const begun = new Map<string, number>()
       let first = Number.POSITIVE_INFINITY
       await eventually(
         () => {
@@ -182,6 +186,7 @@ export async function openStage(flavour: StoreFlavour, place?: string) {
             if (!line.key.startsWith(prefix)) continue
             const at = Date.parse(line.timestamp)
             times.push(at)
+            begun.set(line.worker, Math.min(at, begun.get(line.worker) ?? at))
             first = Math.min(first, at - line.durationMs)
           }
           if (times.length < files.length)
@@ -192,9 +197,10 @@ export async function openStage(flavour: StoreFlavour, place?: string) {
       await started
       sample()
       times.sort((a, b) => a - b)
-      const from = skip === 0 ? first : (times[skip - 1] as number)
+      const all = Math.max(...begun.values())
+      const from = skip === 0 ? first : Math.max(times[skip - 1] as number, all)
       const to = times.at(-1) as number
-      const objects = files.length - skip
+      const objects = skip === 0 ? files.length : times.filter((at) => at > from).length
       const seconds = (to - from) / 1000
       const near = (at: number) =>
         samples.reduce((best, one) => (Math.abs(one.at - at) < Math.abs(best.at - at) ? one : best))
