@@ -6,6 +6,7 @@ import { loadConfig } from '../shared/config.ts'
 import { GiB, maxObjectBytes, type Config } from '../shared/config-schema.ts'
 import { maxScanBytes } from '../shared/clamd-conf.ts'
 import { FatalError } from '../shared/errors.ts'
+import { configHash } from './paths.ts'
 import { secretNames, type Secrets } from './secrets.ts'
 import { collectSettings, engineSizes, parseScale, type Settings } from './settings.ts'
 import { parseSignatureSource } from './signatures.ts'
@@ -97,6 +98,7 @@ export function planDocker({
   const env: Record<string, string> = {
     ...settings,
     SCALE: String(scale),
+    AV_CONFIG_SHA256: configHash(configFile),
     ENGINE: config.engine.kind,
     ENGINE_CONNECTIONS: setting('ENGINE_CONNECTIONS') ?? String(connections),
     RABBITMQ_VHOST_ENCODED: encodeURIComponent(config.broker.vhost),

@@ -9,7 +9,7 @@ import { maxObjectBytes, type Config } from '../shared/config-schema.ts'
 import { spoolRoutingKey } from '../shared/topology.ts'
 import { brokerChildren } from './broker-process.ts'
 import type { Layout } from './layout.ts'
-import type { Paths } from './paths.ts'
+import { configHash, type Paths } from './paths.ts'
 import type { Ports } from './ports.ts'
 import type { Secrets } from './secrets.ts'
 import { engineSizes, type Settings } from './settings.ts'
@@ -122,6 +122,7 @@ export function planChildren(input: PlanInput): Plan {
   const shared = {
     ...serviceEnvironment(input),
     SIGNATURE_SET: input.signatures.set,
+    AV_CONFIG_SHA256: configHash(paths.configFile),
     NODE_OPTIONS: nodeOptions,
     NODE_COMPILE_CACHE: paths.compileCache,
   }

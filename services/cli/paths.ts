@@ -1,4 +1,6 @@
 // Where the command line keeps its files; tests point RUN_DIR and ENV_FILE elsewhere and so never touch a real deployment.
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 
 export interface Paths {
@@ -43,4 +45,9 @@ export function findPaths(
     compileCache: join(root, '.run/compile-cache'),
     isDefault,
   }
+}
+
+/** Told to every service, so that another content of the file is another environment, and deploy restarts them; '' without a file. */
+export function configHash(file: string): string {
+  return existsSync(file) ? createHash('sha256').update(readFileSync(file)).digest('hex') : ''
 }

@@ -30,6 +30,24 @@ describe('the plan of a Compose deployment', () => {
     expect(signatureSet).to.equal('official')
   })
 
+  it('tells the services of another content of av-scan.yaml, so that a deploy recreates them', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'plan-'))
+    const file = join(folder, 'av-scan.yaml')
+    const told = (content: string) => {
+      writeFileSync(file, content)
+      const input = { folder: '/compose', configFile: file, settings: {}, secrets, engine: large }
+      return planDocker(input).env['AV_CONFIG_SHA256']
+    }
+    try {
+      const before = told('tags: {}')
+
+      expect(told('tags: {}')).to.equal(before)
+      expect(told('tags: { detail: true }')).to.not.equal(before)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
   it('never takes the test signatures by itself', () => {
     expect(plan({}).signatureSet).to.equal('official')
     expect(plan({ SIGNATURES: 'test' }).signatureSet).to.equal('test')

@@ -1,6 +1,6 @@
 // What each process of a native deployment is told, and what it is not.
 import { expect } from 'chai'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { layoutOf, makeFolders } from '../../../services/cli/layout.ts'
@@ -16,7 +16,7 @@ describe('planChildren', () => {
   })
   afterEach(() => rmSync(runDir, { recursive: true }))
 
-  const plan = (settings: Settings = {}, flavour: StoreFlavour = 'minio') => {
+  const plan = (settings: Settings = {}, flavour: StoreFlavour = 'minio', configFile = '') => {
     const layout = layoutOf(runDir)
     makeFolders(layout)
     const { secrets } = ensureSecrets(join(runDir, 'env'))
@@ -25,7 +25,7 @@ describe('planChildren', () => {
         root: '/checkout',
         runDir,
         envFile: join(runDir, 'env'),
-        configFile: '',
+        configFile,
         toolsDir: '/tools',
         compileCache: '/srv/compile-cache',
         isDefault: false,
@@ -89,6 +89,24 @@ describe('planChildren', () => {
       'PROOF_KEY',
       'PROOF_OLD_KEYS',
     ])
+  })
+
+  it('tells every service of another content of av-scan.yaml, so that a deploy restarts it', () => {
+    const configFile = join(runDir, 'av-scan.yaml')
+    const told = (content: string) => {
+      writeFileSync(configFile, content)
+      const child = plan({}, 'minio', configFile)
+      return ['avscan-1', 'notifier', 'reconciler'].map((name) => JSON.stringify(child(name)))
+    }
+
+    const [before, same, after] = [
+      told('tags: {}'),
+      told('tags: {}'),
+      told('tags: { detail: true }'),
+    ]
+
+    expect(same).to.deep.equal(before)
+    for (const [index, child] of after.entries()) expect(child).not.to.equal(before[index])
   })
 
   it('hands the hook of the fault suite to our services where it is set', () => {
