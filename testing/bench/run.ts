@@ -18,6 +18,7 @@ import { plot } from './plot.ts'
 import { profile } from './profile.ts'
 import { figuresTable, targetsTable, type Results } from './report.ts'
 import { scaleOut } from './scale-out.ts'
+import { tlsCost } from './tls-cost.ts'
 import { largeSignatures, officialSize } from './signatures.ts'
 import { openStage } from './stage.ts'
 
@@ -78,6 +79,7 @@ const sections: Record<string, (bench: Bench) => Promise<void>> = {
   'scale-out': scaleOut,
   backlog,
   profile,
+  tls: tlsCost,
 }
 
 const begun = Date.now()
