@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { toError } from '../shared/errors.ts'
 import type { OpenObject } from '../shared/object-store.ts'
 import type { Engine, Finding, Judge } from './engines/engine.ts'
+import { arrived } from './network-garbage.ts'
 import { TempFile } from './temp-file.ts'
 
 export interface Judgement {
@@ -39,7 +40,7 @@ export async function judge(
   let file: TempFile | undefined
   try {
     signal.throwIfAborted()
-    file = await TempFile.create(folder)
+    file = await TempFile.create(folder, object.size)
     signal.addEventListener('abort', abort, { once: true })
     const temp = file
     const guard = async <T>(work: Promise<T>): Promise<T> => {
@@ -81,25 +82,28 @@ async function receive(
   reached: (step: 'download') => void,
 ): Promise<string> {
   const hash = createHash('sha256')
+  // One for the whole object: new ones would be most of a worker's memory before V8 collects them.
+  const buffer = Buffer.allocUnsafeSlow(Math.min(object.size, gatherBytes))
+  let filled = 0
   let received = 0
-  let pending: Buffer[] = []
-  let pendingBytes = 0
   const flush = async () => {
-    const [first] = pending
-    const chunk = pending.length === 1 && first !== undefined ? first : Buffer.concat(pending)
-    pending = []
-    pendingBytes = 0
-    hash.update(chunk)
-    await file.append(chunk)
+    const bytes = buffer.subarray(0, filled)
+    filled = 0
+    hash.update(bytes)
+    await file.append(bytes)
   }
   try {
     for await (const chunk of object.body as AsyncIterable<Buffer>) {
       if (received === 0) reached('download')
       received += chunk.length
+      arrived(chunk.length)
       if (received > object.size) break
-      pending.push(chunk)
-      pendingBytes += chunk.length
-      if (pendingBytes >= gatherBytes) await flush()
+      for (let at = 0; at < chunk.length;) {
+        const copied = chunk.copy(buffer, filled, at)
+        at += copied
+        filled += copied
+        if (filled === buffer.length) await flush()
+      }
     }
   } catch (error) {
     if (object.body.errored !== error) throw error
@@ -109,7 +113,7 @@ async function receive(
   }
   if (received !== object.size)
     throw new Error(`the store sent ${received} bytes and had announced ${object.size}`)
-  if (pendingBytes > 0) await flush()
+  if (filled > 0) await flush()
   file.end()
   return hash.digest('hex')
 }

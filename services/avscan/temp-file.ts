@@ -9,25 +9,27 @@ const readBytes = 256 * 1024
 export class TempFile {
   readonly path: string
   readonly #handle: FileHandle
+  readonly #size: number
   #written = 0
   #ended = false
   #failure: Error | undefined
-  /** The newest chunk, still in memory: who keeps pace never reads the file. */
-  #newest: { start: number; bytes: Buffer } = { start: 0, bytes: Buffer.alloc(0) }
+  /** The end of the object, still in memory: a small one is never read from the file. */
+  #last: Buffer | undefined
   #progress = Promise.withResolvers<void>()
 
-  private constructor(path: string, handle: FileHandle) {
+  private constructor(path: string, handle: FileHandle, size: number) {
     this.path = path
     this.#handle = handle
+    this.#size = size
   }
 
-  /** A file with a random name and mode 0600. The caller removes it. */
-  static async create(folder: string): Promise<TempFile> {
+  /** A file with a random name and mode 0600, for so many bytes. The caller removes it. */
+  static async create(folder: string, size: number): Promise<TempFile> {
     const path = join(folder, randomUUID())
-    return new TempFile(path, await noSpace(0, () => open(path, 'wx+', 0o600)))
+    return new TempFile(path, await noSpace(0, () => open(path, 'wx+', 0o600)), size)
   }
 
-  /** The buffer belongs to the file from now on. @throws NoSpaceError when the file system is full. */
+  /** The buffer may be used again, but the last one of all belongs to the file. @throws NoSpaceError when the file system is full. */
   async append(chunk: Buffer): Promise<void> {
     for (let offset = 0; offset < chunk.length;) {
       const { bytesWritten } = await noSpace(chunk.length, () =>
@@ -35,8 +37,8 @@ export class TempFile {
       )
       offset += bytesWritten
     }
-    this.#newest = { start: this.#written, bytes: chunk }
     this.#written += chunk.length
+    if (this.#written === this.#size) this.#last = chunk
     this.#wake()
   }
 
@@ -52,12 +54,20 @@ export class TempFile {
     this.#wake()
   }
 
-  /** The bytes from the beginning, waiting for those to come; throws what `fail` was told. */
+  /**
+   * The bytes from the beginning, waiting for those to come; throws what `fail` was told. A chunk is overwritten when the
+   * one after the next is asked for.
+   */
   async *chunks(): AsyncGenerator<Buffer> {
-    for (let position = 0; ;) {
+    // In turn: an engine's stream may still hold the chunk before.
+    const buffers: Buffer[] = []
+    for (let [position, turn] = [0, 0]; ;) {
       if (this.#failure !== undefined) throw this.#failure
       if (position < this.#written) {
-        const chunk = await this.#read(position)
+        const isLast = this.#last !== undefined && position === this.#size - this.#last.length
+        const chunk = isLast
+          ? (this.#last as Buffer)
+          : await this.#read(position, (buffers[turn++ % 2] ??= Buffer.allocUnsafeSlow(readBytes)))
         position += chunk.length
         yield chunk
       } else if (this.#ended) return
@@ -71,11 +81,9 @@ export class TempFile {
     await unlink(this.path)
   }
 
-  async #read(position: number): Promise<Buffer> {
-    const { start, bytes } = this.#newest
-    if (position === start) return bytes
-    const buffer = Buffer.allocUnsafe(Math.min(readBytes, this.#written - position))
-    const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, position)
+  async #read(position: number, buffer: Buffer): Promise<Buffer> {
+    const length = Math.min(buffer.length, this.#written - position)
+    const { bytesRead } = await this.#handle.read(buffer, 0, length, position)
     if (bytesRead === 0) throw new Error(`${this.path} is shorter than what was written to it`)
     return buffer.subarray(0, bytesRead)
   }

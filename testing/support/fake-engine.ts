@@ -44,6 +44,12 @@ export function fakeEngine(name = 'fake', info: Partial<EngineInfo> = {}): FakeE
       running++
       most = Math.max(most, running)
       const chunks: Buffer[] = []
+      // As long as the contract lets it, as a real one does.
+      let held: Buffer = Buffer.alloc(0)
+      const take = (next: Buffer) => {
+        chunks.push(Buffer.from(held))
+        held = next
+      }
       let over = false
       const done = () => {
         if (!over) running--
@@ -54,9 +60,10 @@ export function fakeEngine(name = 'fake', info: Partial<EngineInfo> = {}): FakeE
         by: { name: by, info: now as EngineInfo },
         async write(chunk) {
           await engine.onWrite(chunk)
-          chunks.push(Buffer.from(chunk))
+          take(chunk)
         },
         async end() {
+          take(Buffer.alloc(0))
           const bytes = Buffer.concat(chunks)
           if (bytes.length !== size)
             throw new Error(`fake engine got ${bytes.length} of ${size} bytes`)

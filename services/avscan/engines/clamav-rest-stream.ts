@@ -48,7 +48,8 @@ export class ClamavRestStream {
     this.#taken += chunk.length
     if (this.#taken > this.#size)
       throw this.#incomplete(`more than the ${this.#size} bytes announced`)
-    if (this.#body.write(chunk)) return
+    // A copy: nothing tells when undici has done with it.
+    if (this.#body.write(Buffer.from(chunk))) return
     await this.#within(this.#options.stallMs, 'clamav-rest took no bytes', (resolve) =>
       this.#body.once('drain', resolve),
     )

@@ -5,7 +5,7 @@ import { ClamdError, failureInReply } from './clamd-replies.ts'
 
 export interface SessionOptions {
   connectMs: number
-  /** longest wait for room in the socket, and for the answer to a command that is answered at once */
+  /** longest wait until bytes have left, and for the answer to a command that is answered at once */
   stallMs: number
 }
 
@@ -31,7 +31,7 @@ export class ClamdSession {
   #isAsking = false
   #isLetterAhead = false
   #pong: NodeJS.Timeout | undefined
-  #room: { resolve(): void; reject(error: Error): void } | undefined
+  #leaving: PromiseWithResolvers<void> | undefined
 
   private constructor(socket: Socket, options: SessionOptions) {
     this.#socket = socket
@@ -39,7 +39,6 @@ export class ClamdSession {
     this.#isTcp = socket.remoteAddress !== undefined
     socket.setEncoding('latin1')
     socket.on('data', (text: string) => this.#receive(text))
-    socket.on('drain', () => this.#room?.resolve())
     socket.on('end', () => this.fail(this.#closed()))
     socket.on('error', (error) =>
       this.fail(new ClamdError('closed', `clamd: ${error.message}`, { cause: error })),
@@ -98,19 +97,22 @@ export class ClamdSession {
     return { id, reply }
   }
 
-  /** One corked write; resolves when the socket has room again. One sender at a time. */
+  /** One corked write; resolves when every byte has left: the buffers may be used again. One sender at a time. */
   async send(parts: readonly Buffer[]): Promise<void> {
     if (this.#failure) throw this.#failure
-    if (this.#write(parts)) return
+    const leaving = Promise.withResolvers<void>()
+    this.#write(parts, leaving.resolve)
+    if (this.#socket.writableLength === 0) return
+    this.#leaving = leaving
     const timer = setTimeout(
       () =>
         this.fail(new ClamdError('stall', `clamd took no bytes for ${this.#options.stallMs} ms`)),
       this.#options.stallMs,
     )
     try {
-      await new Promise<void>((resolve, reject) => (this.#room = { resolve, reject }))
+      await leaving.promise
     } finally {
-      this.#room = undefined
+      this.#leaving = undefined
       clearTimeout(timer)
     }
   }
@@ -163,7 +165,7 @@ export class ClamdSession {
     this.#socket.destroy()
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
-    this.#room?.reject(error)
+    this.#leaving?.reject(error)
   }
 
   /** Leaves politely; only when nothing is waiting. */
@@ -186,14 +188,19 @@ export class ClamdSession {
     this.#socket.write('z')
   }
 
-  #write(parts: readonly Buffer[]): boolean {
+  #write(parts: readonly Buffer[], left?: () => void): void {
     const skip = this.#isLetterAhead ? 1 : 0
     this.#isLetterAhead = false
+    const done = (error?: Error | null) => {
+      if (!error) left?.()
+    }
     this.#socket.cork()
     for (const [index, part] of parts.entries())
-      this.#socket.write(index === 0 ? part.subarray(skip) : part)
+      this.#socket.write(
+        index === 0 ? part.subarray(skip) : part,
+        index === parts.length - 1 ? done : undefined,
+      )
     this.#socket.uncork()
-    return !this.#socket.writableNeedDrain
   }
 
   #closed(): Error {

@@ -19,8 +19,7 @@ export class ClamdStream {
   readonly #size: number
   readonly #options: StreamOptions
   #reply: Promise<Finding> | undefined
-  #held: Buffer[] = []
-  #heldBytes = 0
+  #held: Buffer | undefined
   #taken = 0
   #complete = false
 
@@ -35,12 +34,9 @@ export class ClamdStream {
     this.#taken += chunk.length
     if (this.#taken > this.#size) throw this.#fail(`more than the ${this.#size} bytes announced`)
     for (let at = 0; at < chunk.length; at += frameBytes) {
-      const piece = chunk.subarray(at, at + frameBytes)
       // The last frame is always held back: it leaves together with the end mark, a small object in one write.
-      if (this.#heldBytes > 0 && this.#heldBytes + piece.length > frameBytes)
-        await this.#session.send(this.#frame())
-      this.#held.push(piece)
-      this.#heldBytes += piece.length
+      if (this.#held !== undefined) await this.#session.send(this.#frame())
+      this.#held = chunk.subarray(at, at + frameBytes)
     }
   }
 
@@ -88,13 +84,12 @@ export class ClamdStream {
       this.#reply.catch(() => undefined)
       parts.push(command)
     }
-    if (this.#heldBytes > 0) {
+    if (this.#held !== undefined) {
       const length = Buffer.allocUnsafe(4)
-      length.writeUInt32BE(this.#heldBytes)
-      parts.push(length, ...this.#held)
+      length.writeUInt32BE(this.#held.length)
+      parts.push(length, this.#held)
     }
-    this.#held = []
-    this.#heldBytes = 0
+    this.#held = undefined
     return parts
   }
 

@@ -29,7 +29,7 @@ export interface Judge {
 export interface ScanStream {
   /** Holds for the whole scan: a finding by other signatures is none. */
   readonly by: Judge
-  /** Takes the next bytes and keeps a reference to them (never reuse the buffer); rejects when the scan has failed. */
+  /** Takes the next bytes, and may look at them until the next `write` or `end` has resolved; rejects when the scan has failed. */
   write(chunk: Buffer): Promise<void>
   /** All bytes are written: the finding. Rejects unless exactly `size` bytes went in and the engine answered for all of them. */
   end(): Promise<Finding>

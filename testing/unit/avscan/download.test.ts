@@ -182,8 +182,8 @@ describe('judge', () => {
 describe('TempFile', () => {
   it('gives a late reader what was written before it came', async () => {
     const bench = await scanBench()
-    const file = await TempFile.create(bench.folder.path)
     const parts = [randomBytes(300_000), randomBytes(10), randomBytes(300_000)]
+    const file = await TempFile.create(bench.folder.path, 600_010)
     for (const part of parts) await file.append(part)
     file.end()
 
@@ -197,7 +197,7 @@ describe('TempFile', () => {
 
   it('ends a waiting reader with the reason of the failure', async () => {
     const bench = await scanBench()
-    const file = await TempFile.create(bench.folder.path)
+    const file = await TempFile.create(bench.folder.path, 10)
     const reading = (async () => {
       for await (const _ of file.chunks()) expect.fail('a chunk')
     })().catch((error: Error) => error.message)

@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { randomBytes } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import { createClamd, type ClamdOptions } from '../../../../services/avscan/engines/clamd.ts'
 import type { Engine } from '../../../../services/avscan/engines/engine.ts'
@@ -100,6 +101,34 @@ describe('clamd, fake', () => {
         })
     })
 
+    for (const [size, transport] of [
+      [10_000, 'TCP'],
+      [10_000, 'a unix socket'],
+      [256 * 1024, 'TCP'],
+      [256 * 1024, 'a unix socket'],
+    ] as const)
+      it(`has sent a chunk of ${size} bytes over ${transport} before its buffer is used again`, async () => {
+        engine = connect(transport === 'TCP' ? {} : { socket: fake.socket })
+        const bytes = randomBytes(5_000_000)
+        const stream = await engine.open(bytes.length, never())
+        let judged: Buffer | undefined
+        fake.judge = (seen) => {
+          judged = seen
+          return undefined
+        }
+        const buffers = [Buffer.alloc(size), Buffer.alloc(size)]
+
+        for (let [at, turn] = [0, 0]; at < bytes.length; turn = 1 - turn) {
+          const buffer = buffers[turn] as Buffer
+          const length = bytes.copy(buffer, 0, at)
+          await stream.write(buffer.subarray(0, length))
+          at += length
+        }
+        await stream.end()
+
+        expect(judged?.equals(bytes)).to.equal(true)
+      })
+
     describe('turns a signature name into a finding', () => {
       for (const [name, expected] of [
         ['Win.Test.EICAR_HDB-1', { status: 'infected', signature: 'Win.Test.EICAR_HDB-1' }],
@@ -130,7 +159,7 @@ describe('clamd, fake', () => {
     })
 
     describe('what is sent', () => {
-      it('gathers chunks into frames of at most 256 KiB, in order, and nothing else', async () => {
+      it('cuts a chunk into frames of at most 256 KiB, in order, and sends nothing else', async () => {
         const bytes = samples.large(1_000_000)
         const stream = await engine.open(bytes.length, never())
         let received = Buffer.alloc(0)
@@ -139,19 +168,17 @@ describe('clamd, fake', () => {
           return undefined
         }
         fake.seen.frames.length = 0
-        for (let at = 0; at < bytes.length; at += 16_384)
-          await stream.write(bytes.subarray(at, at + 16_384))
+        await stream.write(bytes)
         await stream.end()
 
         expect(received.equals(bytes)).to.equal(true)
         expect(fake.seen.frames).to.deep.equal([262_144, 262_144, 262_144, 213_568])
       })
 
-      it('holds a small object back until all of it is there', async () => {
+      it('sends the last chunk, and so a small object, only together with its end', async () => {
         const stream = await engine.open(100, never())
         const before = fake.seen.commands.length
-        await stream.write(Buffer.alloc(60))
-        await stream.write(Buffer.alloc(40))
+        await stream.write(Buffer.alloc(100))
         expect(fake.seen.commands).to.have.length(before)
         await stream.end()
 
