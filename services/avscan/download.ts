@@ -4,7 +4,7 @@ import { toError } from '../shared/errors.ts'
 import type { OpenObject } from '../shared/object-store.ts'
 import type { Engine, Finding, Judge } from './engines/engine.ts'
 import { arrived } from './network-garbage.ts'
-import { TempFile } from './temp-file.ts'
+import { chunkBytes, TempFile } from './temp-file.ts'
 
 export interface Judgement {
   sha256: string
@@ -16,8 +16,6 @@ export interface Judged {
   by: Judge
   finding: Finding
 }
-
-const gatherBytes = 256 * 1024
 
 /**
  * Reads `object` to its end. A finding only ever comes from one complete attempt: the bytes received equal the announced
@@ -83,7 +81,7 @@ async function receive(
 ): Promise<string> {
   const hash = createHash('sha256')
   // One for the whole object: new ones would be most of a worker's memory before V8 collects them.
-  const buffer = Buffer.allocUnsafeSlow(Math.min(object.size, gatherBytes))
+  const buffer = Buffer.allocUnsafeSlow(Math.min(object.size, chunkBytes))
   let filled = 0
   let received = 0
   const flush = async () => {
