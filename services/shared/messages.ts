@@ -149,8 +149,13 @@ function text(value: unknown, at: string): string {
   return value
 }
 
-/** @throws DiscardError saying that `what` is not JSON. */
+/** A thousand records fit; the broker lets 128 MB through, which as objects would be more than a service's whole memory. */
+const longestMessage = 4 * 2 ** 20
+
+/** @throws DiscardError saying that `what` is not JSON, or too long. */
 function parseJson(body: Buffer, what: string): unknown {
+  if (body.length > longestMessage)
+    throw new DiscardError(`${what} has ${body.length} bytes; none of ours is that long`)
   try {
     return JSON.parse(body.toString('utf8'))
   } catch (error) {

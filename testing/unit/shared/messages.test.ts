@@ -195,6 +195,7 @@ const malformed: Record<string, Buffer> = {
   'no bytes at all': Buffer.alloc(0),
   'text that is not JSON': Buffer.from('hello'),
   'JSON cut in half': bytes(event({})).subarray(0, 60),
+  'more than 4 MiB': bytes({ ...event({}), padding: ' '.repeat(4 * 2 ** 20) }),
   'bytes that are not UTF-8': Buffer.from([0xff, 0xfe, 0x00, 0x7b]),
   'a gzip': Buffer.from('1f8b0800000000000003', 'hex'),
   null: bytes(null),
