@@ -7,7 +7,7 @@ import { runInNewContext } from 'node:vm'
 setFlagsFromString('--expose-gc')
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion
 const collect = runInNewContext('gc') as NodeJS.GCFunction
-const everyBytes = 8 * 2 ** 20
+const everyBytes = 4 * 2 ** 20
 let bytesSince = 0
 
 /** Tells of so many bytes that came, from any download of this process. */

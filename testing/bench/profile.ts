@@ -58,7 +58,9 @@ function placeOf(url: string): { file: string; package: string } {
 export async function profile({ stage, corpora, clamd, folder, figure }: Bench): Promise<void> {
   const place = join(folder, 'profile')
   mkdirSync(place, { recursive: true })
-  const env = { NODE_OPTIONS: `--max-semi-space-size=4 --cpu-prof --cpu-prof-dir=${place}` }
+  const env = {
+    NODE_OPTIONS: `--max-semi-space-size=4 --max-old-space-size=256 --cpu-prof --cpu-prof-dir=${place}`,
+  }
   const sockets = [clamd.socket]
   await stage.drain(corpora.S.files, { count: 1, sockets, env })
   // It is written when the worker ends.
