@@ -46,7 +46,7 @@ export async function memory({ stage, corpora, clamd, sizes, figure, target }: B
     measured,
     `≤ ${mostMb} MB, flat`,
     peak <= mostMb && isFlat,
-    'with large objects V8 lets 64 MB of dead network buffers gather before it collects them',
+    'Node itself is 50 MB of it and the modules 50 more; the rest is garbage that V8 and malloc keep for a while',
   )
 }
 
