@@ -88,11 +88,6 @@ export async function publishVerdict(
   return id
 }
 
-/** The id under which a scan that was no re-scan has told, or will tell, that this version is infected. */
-export function infectedId(marked: Marked): string {
-  return idOf(marked, 'INFECTED', undefined)
-}
-
 /** Puts the deletion of exactly this version on the actions lane. */
 export async function requestDelete(
   outbox: Outbox,

@@ -1,7 +1,7 @@
 // One message of a scan lane, in crash-safe order: decode, find the versions, judge, mark, publish verdict and action; the consumer
 // acks last. A kill between any two steps repeats, and the ids make the repetition recognisable.
 import { randomUUID } from 'node:crypto'
-import { infectedId, publishVerdict, requestDelete, type Outbox } from './outbox.ts'
+import { publishVerdict, requestDelete, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
 import type { Engine, EngineInfo } from './engines/engine.ts'
 import { markCurrent } from './mark-current.ts'
@@ -194,23 +194,22 @@ async function scanVersion(
       }
     }
     reached(kind, 'tagged')
-    // Under new signatures the same verdict is no news.
-    const isNews = kind !== 'rescan' || object.previous !== judged.tag
-    const verdictId = isNews
-      ? await publishVerdict(deps.outbox, marked, {
-          outcome: judged.verdict,
-          threats: judged.threats,
-          reasons: judged.reasons,
-          detail: judged.detail,
-          previous: kind === 'rescan' ? object.previous : undefined,
-          scan: judged.scan,
-          action: judged.action,
-          attempt: message.attempt,
-          trigger: job.trigger,
-        })
-      : infectedId(marked)
-    if (judged.action === 'delete')
-      await requestDelete(deps.outbox, marked, verdictId, judged.threats[0] ?? '')
+    // Under new signatures the same verdict is no news, and its action is another job's.
+    if (kind !== 'rescan' || object.previous !== judged.tag) {
+      const verdictId = await publishVerdict(deps.outbox, marked, {
+        outcome: judged.verdict,
+        threats: judged.threats,
+        reasons: judged.reasons,
+        detail: judged.detail,
+        previous: kind === 'rescan' ? object.previous : undefined,
+        scan: judged.scan,
+        action: judged.action,
+        attempt: message.attempt,
+        trigger: job.trigger,
+      })
+      if (judged.action === 'delete')
+        await requestDelete(deps.outbox, marked, verdictId, judged.threats[0] ?? '')
+    }
     reached(kind, 'published')
     metrics.objects.inc({ verdict: judged.verdict })
     for (const reason of judged.reasons) metrics.unscannable.inc({ reason: String(reason) })
@@ -322,10 +321,8 @@ async function hasVerdict(
 async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Promise<boolean> {
   const proven = await deps.marks.proven(marked)
   if (proven === undefined || isWorthAnotherTry(proven, job, deps)) return false
-  // The action may have been lost with its worker.
-  if (proven.tag === 'infected' && deps.policy.delete)
-    await requestDelete(deps.outbox, marked, infectedId(marked), '')
-  return true
+  // It would be gone already. Deleted without its verdict told again, the job that has not told it yet would find nothing.
+  return proven.tag !== 'infected' || !deps.policy.delete
 }
 
 function isWorthAnotherTry(proven: Proven, { trigger }: ScanJob, deps: ScanDependencies): boolean {

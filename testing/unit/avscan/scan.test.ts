@@ -570,6 +570,10 @@ describe('scanMessage', () => {
   })
 
   describe('for verify, sweep and re-scan jobs', () => {
+    const newer = {
+      info: { engineVersion: '1', signatureVersion: '27801', signatureSet: 'official' },
+    }
+
     it('is done without a download when the verdict is proven', async () => {
       const version = put('hello')
       await scan(version)
@@ -600,14 +604,34 @@ describe('scanMessage', () => {
       expect(version.tags['scanned']).to.equal('infected')
     })
 
-    it('asks for the deletion again when a proven infected version is still there', async () => {
+    // Its worker may have died before it told anybody; deleted without, the redelivered job would find nothing to tell of.
+    for (const kind of ['event', 'verify', 'sweep'])
+      it(`tells the verdict again before the deletion when a proven infected version is still there, by ${kind}`, async () => {
+        const version = put(marker)
+        await scan(version)
+        const [first] = bench.published.splice(0)
+
+        await scanMessage(
+          kind === 'event' ? eventMessage(version) : jobMessage(kind, [version]),
+          bench.deps,
+        )
+
+        expect(routes()).to.deep.equal(['verdict.infected.storagebucket', 's3minioqueue.actions'])
+        expect(bench.published[0]?.messageId).to.equal(first?.messageId)
+      })
+
+    it('leaves the deletion of what is infected already to its own job when it re-scans', async () => {
       const version = put(marker)
       await scan(version)
       bench.published.length = 0
+      Object.assign(bench.engine, newer)
 
-      await scanMessage(jobMessage('verify', [version]), bench.deps)
+      await scanMessage(
+        jobMessage('rescan', [version], { id: '27801', previous: 'infected' }),
+        bench.deps,
+      )
 
-      expect(routes()).to.deep.equal(['s3minioqueue.actions'])
+      expect(bench.published).to.have.length(0)
     })
 
     it('re-scans only what newer signatures have not seen', async () => {
@@ -625,10 +649,6 @@ describe('scanMessage', () => {
       expect(bench.published).to.have.length(2)
       expect(bench.published[0]?.messageId).to.not.equal(bench.published[1]?.messageId)
     })
-
-    const newer = {
-      info: { engineVersion: '1', signatureVersion: '27801', signatureSet: 'official' },
-    }
 
     it('tells what newer signatures find in an object that was clean, and says so', async () => {
       const version = put(marker)
