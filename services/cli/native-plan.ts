@@ -192,7 +192,7 @@ export function planChildren(input: PlanInput): Plan {
  * V8 lets the young generation, and glibc an arena for each thread, grow to more than all else that a service holds; and below a
  * limit of 256 MB for the old one V8 lets a third of it be garbage instead of two thirds. Compose's image sets the same.
  */
-const littleMemory = {
+export const littleMemory = {
   NODE_OPTIONS: '--max-semi-space-size=4 --max-old-space-size=256',
   MALLOC_ARENA_MAX: '2',
 }

@@ -1,6 +1,7 @@
 // Where a worker's own CPU time goes: a V8 profile, by function.
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { littleMemory } from '../../services/cli/native-plan.ts'
 import type { Bench } from './bench.ts'
 import { round } from './report.ts'
 
@@ -59,7 +60,7 @@ export async function profile({ stage, corpora, clamd, folder, figure }: Bench):
   const place = join(folder, 'profile')
   mkdirSync(place, { recursive: true })
   const env = {
-    NODE_OPTIONS: `--max-semi-space-size=4 --max-old-space-size=256 --cpu-prof --cpu-prof-dir=${place}`,
+    NODE_OPTIONS: `${littleMemory.NODE_OPTIONS} --cpu-prof --cpu-prof-dir=${place}`,
   }
   const sockets = [clamd.socket]
   await stage.drain(corpora.S.files, { count: 1, sockets, env })
