@@ -13,7 +13,7 @@ export const accepted = ({ status }: ReceivedRequest) =>
 /** `object.scan.infected` → `infected`. */
 export const outcomeOf = ({ body }: ReceivedRequest) => body.type.replace(/^object\.scan\./, '')
 
-/** VersityGW's keys are paths: `a//b` is `a/b` there. */
+/** VersityGW's keys are paths: `a//b` is `a/b` there, and so is told by a sweep. */
 export const samePlace = (key: string) => key.replaceAll(/\/{2,}/g, '/')
 
 export class Webhooks {
@@ -84,5 +84,6 @@ export function meaningOf({ body }: ReceivedRequest): string {
   const { s3ObjectDetails, scanResultDetails, action } = body.data
   const { bucketName, objectKey, versionId, eTag } = s3ObjectDetails
   const status = scanResultDetails?.scanResultStatus
-  return JSON.stringify([body.type, bucketName, objectKey, versionId, eTag, status, action?.type])
+  const key = samePlace(objectKey)
+  return JSON.stringify([body.type, bucketName, key, versionId, eTag, status, action?.type])
 }
