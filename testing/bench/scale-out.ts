@@ -1,6 +1,7 @@
 // Whether twice the workers scan twice as much when the engine is not what limits them.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from '../support/eventually.ts'
 import type { Bench } from './bench.ts'
@@ -26,6 +27,7 @@ export async function scaleOut({
   const program = join(import.meta.dirname, 'sleeping-engine.ts')
   const child = spawn(process.execPath, [program, socket], { stdio: 'inherit' })
   let atEight = Number.NaN
+  let coresAtEight = Number.NaN
   try {
     await eventually(() => existsSync(socket))
     stage.engines.set(socket, child.pid ?? 0)
@@ -38,7 +40,10 @@ export async function scaleOut({
       const { rate, cpu } = await stage.drain(some, { count, sockets: [socket], env })
       results.scaleOut.push({ workers: count, rate })
       const share = rate / ((results.scaleOut[0]?.rate ?? Number.NaN) * count)
-      if (count === 8) atEight = share
+      if (count === 8) {
+        atEight = share
+        coresAtEight = (rate * Object.values(cpu).reduce((sum, ms) => sum + ms, 0)) / 1000
+      }
       const each = Object.entries(cpu).map(([part, ms]) => `${part} ${round(ms, 2)}`)
       figure(
         section,
@@ -54,5 +59,6 @@ export async function scaleOut({
     `${round(atEight, 2)} linear at 8 workers`,
     `≥ ${least} linear to 8`,
     atEight >= least,
+    `the engine takes no CPU, but all the rest took ${round(coresAtEight, 2)} of ${cpus().length} cores at 8 workers`,
   )
 }
