@@ -5,7 +5,7 @@ import { FatalError, ObjectChangedError, ObjectGoneError } from '../shared/error
 import { reached } from '../shared/fault.ts'
 import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
-import { decodeActionJob, type ActionJob } from '../shared/messages.ts'
+import { decodeActionJob, nullVersion, type ActionJob } from '../shared/messages.ts'
 import { bucketProbeKey, type BucketProbe, type ObjectStore } from '../shared/object-store.ts'
 
 export interface UnversionedDependencies {
@@ -81,12 +81,23 @@ async function readProbe(
   return text === undefined ? undefined : (JSON.parse(text) as BucketProbe)
 }
 
-async function mayDeleteUnversioned(
-  bucket: string,
+/**
+ * What is to be deleted, by the name that deletes it for good: in a versioned bucket a version from before versioning is `null`,
+ * and without that name it would only get a delete marker and stay readable.
+ * @throws FatalError where newer bytes could be hit.
+ */
+async function deletable(
+  object: ActionJob['object'],
   deps: UnversionedDependencies,
-): Promise<boolean> {
-  if (deps.deleteUnversioned === 'accept-race') return true
-  return (await readProbe(bucket, deps))?.deleteIfMatch === true
+): Promise<ActionJob['object']> {
+  const { bucket, versionId } = object
+  if (versionId !== undefined && versionId !== nullVersion) return object
+  const probe = await readProbe(bucket, deps)
+  // While versioning is on, nobody overwrites that version.
+  if (probe?.versioned === true) return { ...object, versionId: nullVersion }
+  if (deps.deleteUnversioned !== 'accept-race' && probe?.deleteIfMatch !== true)
+    throw racyDelete(bucket)
+  return object
 }
 
 function racyDelete(bucket: string): FatalError {
@@ -101,9 +112,8 @@ async function remove(
   deps: ActionDependencies,
 ): Promise<'done' | 'already gone' | 'overwritten'> {
   const { store } = deps
-  const { bucket, key, versionId, etag } = job.object
-  if (versionId === undefined && !(await mayDeleteUnversioned(bucket, deps)))
-    throw racyDelete(bucket)
+  const object = await deletable(job.object, deps)
+  const { bucket, key, versionId, etag } = object
   try {
     // The store answers 204 for a version that never was: look first, so that "deleted" is true.
     const present = await goneTwice(() => store.head({ bucket, key, versionId }))
@@ -112,7 +122,7 @@ async function remove(
     await store.remove({ bucket, key, versionId, etag })
     reached('action', 'deleted')
     // VersityGW answers 204 and deletes nothing while it deletes another version of the same key.
-    if (await isThere(job.object, store))
+    if (await isThere(object, store))
       throw new Error(`the store says that it deleted ${bucket}/${key}, and it is still there`)
     return 'done'
   } catch (error) {

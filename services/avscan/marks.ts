@@ -9,6 +9,7 @@ import {
   Proofs,
   recordKey,
   referenceOf,
+  stands,
   type Marked,
   type ProofOptions,
 } from '../shared/proven.ts'
@@ -17,6 +18,9 @@ export interface Mark {
   tag: 'clean' | 'infected' | 'no' | 'unscanned'
   reason: number
   signatureVersion: string
+  judgedAt: Date
+  /** Something was written then: what was proven before is not about these bytes. */
+  after?: Date | undefined
   /** Written as -at, -reason, -signature, -engine when details are on and fit. */
   detail: { at: string; reason: string; signature: string; engine: string }
 }
@@ -38,28 +42,31 @@ export class Marks extends Proofs {
 
   /**
    * Writes the mark; repeating it changes nothing.
-   * @throws ObjectGoneError when the version is gone; Error when a clean mark would replace a proven `infected`
-   * of the same signatures.
+   * @throws ObjectGoneError when the version is gone; ObjectChangedError when a newer one got the tags; Error when a clean mark
+   * would replace a proven `infected` of the same bytes and signatures.
    */
   async write(object: Marked, mark: Mark): Promise<void> {
     const { tags: useTags, tagKey } = this.#options
-    const proof = this.#prove(object, mark)
     const present = object.facts.tagCount > 0 ? await this.store.tags(referenceOf(object)) : {}
-    if (mark.tag !== 'infected') {
-      const before = this.verify(object, present[tagKey], present[this.proofTag])
-      if (
-        before?.tag === 'infected' &&
-        (mark.tag !== 'clean' || sameOrNewer(before.signatureVersion, mark.signatureVersion))
-      )
-        throw new Error(
-          `the object is proven infected under signatures ${before.signatureVersion}; "${mark.tag}" cannot replace that`,
-        )
-    }
     const callers = Object.fromEntries(
       Object.entries(present).filter(([key]) => !this.#isOurs(key)),
     )
     const count = Object.keys(callers).length
-    if (useTags && count + 2 <= maxTags) {
+    const fits = useTags && count + 2 <= maxTags
+    const before =
+      this.verify(object, present[tagKey], present[this.proofTag]) ??
+      (fits ? undefined : await this.readRecord(object))
+    const standing = stands(before, mark.after) ? before : undefined
+    if (
+      mark.tag !== 'infected' &&
+      standing?.tag === 'infected' &&
+      (mark.tag !== 'clean' || sameOrNewer(standing.signatureVersion, mark.signatureVersion))
+    )
+      throw new Error(
+        `the object is proven infected under signatures ${standing.signatureVersion}; "${mark.tag}" cannot replace that`,
+      )
+    const proof = this.#prove(object, mark, standing?.firstJudgedAt ?? mark.judgedAt)
+    if (fits) {
       const tags: Tags = { ...callers, [tagKey]: mark.tag, [this.proofTag]: proof }
       if (this.#options.tagDetail) this.#addDetails(tags, mark)
       await this.store.setTags(referenceOf(object), tags)
@@ -99,11 +106,12 @@ export class Marks extends Proofs {
     return ours.some((suffix) => key === `${this.#options.tagKey}${suffix}`)
   }
 
-  #prove({ bucket, key, facts }: Marked, mark: Mark): string {
-    const { versionId, etag, lastModified } = facts
-    const { tag: verdict, reason, signatureVersion } = mark
+  #prove({ bucket, key, facts }: Marked, mark: Mark, firstJudgedAt: Date): string {
+    const { versionId, etag, lastModified, size } = facts
+    const { tag: verdict, reason, signatureVersion, judgedAt } = mark
     return writeProof(
-      { bucket, key, versionId, etag, lastModified, verdict, reason, signatureVersion },
+      { bucket, key, versionId, etag, lastModified, size, verdict },
+      { reason, signatureVersion, judgedAt, firstJudgedAt },
       this.#options.proofKey,
     )
   }

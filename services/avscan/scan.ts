@@ -6,7 +6,7 @@ import { judge } from './download.ts'
 import type { Engine, EngineInfo } from './engines/engine.ts'
 import { markCurrent } from './mark-current.ts'
 import type { Marks } from './marks.ts'
-import { isUnfinished, otherReason, type Marked, type Proven } from '../shared/proven.ts'
+import { isUnfinished, otherReason, stands, type Marked, type Proven } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { conclude, tooLarge, type Conclusion, type PolicyOptions } from './policy.ts'
 import type { Gate, ScanFolder } from './scan-folder.ts'
@@ -22,6 +22,7 @@ import { reached } from '../shared/fault.ts'
 import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
 import {
+  decodeEvents,
   decodeJobs,
   type EngineReport,
   type ObjectRef,
@@ -30,7 +31,7 @@ import {
   type VerdictMessage,
 } from '../shared/messages.ts'
 import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
-import { proofVersion } from '../shared/proof.ts'
+import { judgedTime, proofVersion } from '../shared/proof.ts'
 
 export interface ScanDependencies {
   store: ObjectStore
@@ -53,6 +54,8 @@ export interface ScanMessage {
   deliveries: number
   /** Somebody has worked on it before. */
   again: boolean
+  /** It came from where only the store may publish. */
+  fromStore: boolean
   signal: AbortSignal
   /** Told to whoever reports the message: the object in work. */
   about?: string
@@ -69,7 +72,7 @@ const signatureWaitMs = 60_000
 /** Handles one message of a scan lane; returns when everything it led to is confirmed. */
 export async function scanMessage(message: ScanMessage, deps: ScanDependencies): Promise<void> {
   const { again } = message
-  for (const job of decodeJobs(message.body)) {
+  for (const job of jobsOf(message)) {
     message.about = `${job.object.bucket}/${job.object.key}`
     for (const object of await findVersions(job, again, deps))
       await scanVersion(object, job, message, again, deps)
@@ -82,18 +85,21 @@ export async function giveUpMessage(
   failure: Error,
   deps: ScanDependencies,
 ): Promise<void> {
-  for (const job of decodeJobs(message.body)) {
+  for (const job of jobsOf(message)) {
+    const { after } = job.trigger
     for (const object of await findVersions(job, true, deps)) {
       const facts = await goneTwice(() => deps.store.head(object)).catch(ignoreGone)
       if (facts === undefined) continue
       const marked = { bucket: object.bucket, key: object.key, facts }
       const report = { attempt: message.attempt, trigger: job.trigger }
-      if ((await deps.marks.proven(marked)) === undefined) {
+      if (!stands(await deps.marks.proven(marked), after)) {
         const detail = { at: now(), reason: 'failed', signature: '', engine: '' }
         await deps.marks.write(marked, {
           tag: 'no',
           reason: otherReason,
           signatureVersion: 'none',
+          judgedAt: judgedTime(facts.servedAt ?? new Date(), after),
+          after,
           detail,
         })
       }
@@ -105,6 +111,11 @@ export async function giveUpMessage(
       })
     }
   }
+}
+
+/** A job in our own words, forged by whoever may speak as the store, could keep a verdict from being told. */
+function jobsOf({ body, fromStore }: ScanMessage): ScanJob[] {
+  return fromStore ? decodeEvents(body) : decodeJobs(body)
 }
 
 async function scanVersion(
@@ -170,6 +181,8 @@ async function scanVersion(
               tag: judged.tag,
               reason: judged.reasons[0] ?? 0,
               signatureVersion: judged.scan?.signatureVersion ?? 'none',
+              judgedAt: judgedTime(opened.servedAt, job.trigger.after),
+              after: job.trigger.after,
               detail: {
                 at: now(),
                 reason: judged.reasons.join(' '),
@@ -317,10 +330,13 @@ async function hasVerdict(
   return facts !== undefined && isDone({ bucket: object.bucket, key: object.key, facts }, job, deps)
 }
 
-/** Whether a proven verdict of this very version makes the job needless. */
+/** Whether a proven verdict of this very version, as it is since the job's event, makes the job needless. */
 async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Promise<boolean> {
+  const { kind, after } = job.trigger
+  // An event that does not say when it happened may be about bytes that came after the proof.
+  if (kind === 'event' && after === undefined) return false
   const proven = await deps.marks.proven(marked)
-  if (proven === undefined || isWorthAnotherTry(proven, job, deps)) return false
+  if (!stands(proven, after) || isWorthAnotherTry(proven, job, deps)) return false
   // It would be gone already. Deleted without its verdict told again, the job that has not told it yet would find nothing.
   return proven.tag !== 'infected' || !deps.policy.delete
 }
@@ -344,8 +360,9 @@ function engineInfo(engine: Engine): EngineInfo {
   return engine.info
 }
 
-function factsOf({ size, etag, versionId, lastModified, tagCount }: OpenObject): Marked['facts'] {
-  return { size, etag, versionId, lastModified, tagCount }
+function factsOf(opened: OpenObject): Marked['facts'] {
+  const { size, etag, versionId, lastModified, tagCount, servedAt } = opened
+  return { size, etag, versionId, lastModified, tagCount, servedAt }
 }
 
 function now(): string {

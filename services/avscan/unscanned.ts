@@ -7,7 +7,8 @@ import { ignoreGone } from './versions.ts'
 import { describeError, ObjectGoneError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { ObjectRef, ScanJob } from '../shared/messages.ts'
-import { otherReason } from '../shared/proven.ts'
+import { judgedTime } from '../shared/proof.ts'
+import { otherReason, stands } from '../shared/proven.ts'
 
 export interface Passing {
   /** Why objects are let pass at the moment; undefined: they are scanned. */
@@ -41,12 +42,16 @@ export async function passUnscanned(
   if (facts === undefined || facts.size > deps.maxObjectBytes) return false
   if (object.key.endsWith('/') && facts.size === 0) return false
   const marked = { bucket: object.bucket, key: object.key, facts }
-  const proven = await marks.proven(marked)
+  const { after } = job.trigger
+  const found = await marks.proven(marked)
+  const proven = stands(found, after) ? found : undefined
   // A verdict is never replaced by none.
   if (proven !== undefined && proven.tag !== 'unscanned') return false
 
   const detail = { at: new Date().toISOString(), reason: 'unscanned', signature: '', engine: '' }
-  const mark = { tag: 'unscanned', reason: otherReason, signatureVersion: 'none', detail } as const
+  const judgedAt = judgedTime(facts.servedAt ?? new Date(), after)
+  const verdict = { tag: 'unscanned', reason: otherReason, signatureVersion: 'none' } as const
+  const mark = { ...verdict, judgedAt, after, detail }
   try {
     if (proven === undefined) await markCurrent(marked, mark, deps)
   } catch (error) {

@@ -1,11 +1,11 @@
 // Which version a job means, and what to do when it is no longer what it was.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Marks } from './marks.ts'
-import type { Marked } from '../shared/proven.ts'
+import { stands, type Marked } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
 import { goneTwice, lookAgainMs } from '../shared/gone-twice.ts'
-import type { ObjectRef, ScanJob } from '../shared/messages.ts'
+import { nullVersion, type ObjectRef, type ScanJob } from '../shared/messages.ts'
 import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
 
 export interface VersionDependencies {
@@ -17,7 +17,8 @@ export interface VersionDependencies {
 
 /**
  * The versions that a job means. Without a versionId (VersityGW never names one; unversioned buckets have none) it is every
- * version of the key with the event's etag that has no proof yet, for two uploads of the same bytes have two events.
+ * version of the key with the event's etag that has no proof yet, for two uploads of the same bytes have two events. (A proof from
+ * before the event counts here: only the place called `null` can be written twice, and the scan looks at that again.)
  */
 export async function findVersions(
   job: ScanJob,
@@ -42,7 +43,9 @@ export async function findVersions(
   const unproven: ObjectRef[] = []
   for (const { object, facts } of found) {
     const proven = await deps.marks.proven({ bucket, key: object.key, facts }).catch(ignoreGone)
-    if (proven === undefined) unproven.push(object)
+    const isRewritable = object.versionId === nullVersion || object.versionId === undefined
+    const after = isRewritable ? job.trigger.after : undefined
+    if (!stands(proven, after)) unproven.push(object)
   }
   return unproven
 }
@@ -75,7 +78,7 @@ function listedKey(key: string): string {
   return key.replaceAll(/\/{2,}/g, '/')
 }
 
-/** On an unversioned bucket other bytes may be there by now: then they are the job. */
+/** Where a key has one place only other bytes may be there by now: then they are the job. */
 export async function openCurrent(
   store: ObjectStore,
   object: ObjectRef,
@@ -85,7 +88,8 @@ export async function openCurrent(
     return await goneTwice(() => store.open(object, signal), signal)
   } catch (error) {
     if (!(error instanceof ObjectChangedError)) throw error
-    return store.open({ bucket: object.bucket, key: object.key }, signal)
+    const { bucket, key, versionId } = object
+    return store.open({ bucket, key, versionId }, signal)
   }
 }
 

@@ -60,7 +60,7 @@ function nameOf({ bucket, key, versionId }: Letter['objects'][number]): string {
 
 /** Everything there is, in one line; a body that is no UTF-8 is in `bodyBase64`. */
 export function toJsonLine(letter: Letter, now: number): string {
-  const { diedAt, body, otherwise: _, ...rest } = letter
+  const { diedAt, body, otherwise: _, fromStore: __, ...rest } = letter
   const content = body.toString('utf8')
   const isText = Buffer.from(content).equals(body)
   const line = {

@@ -37,7 +37,7 @@ export async function dead(
   try {
     for await (const message of queue.read()) {
       if (signal?.aborted === true) throw toError(signal.reason)
-      const letter = readLetter(message)
+      const letter = readLetter(message, config.broker.exchange)
       if (!fits(letter)) continue
       fitting++
       if (letters.length < limit) letters.push(letter)

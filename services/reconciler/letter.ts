@@ -1,5 +1,6 @@
 // A message of avscan.dead, read for people: when and why it died, where it comes from, what it is about. Pure.
 import type { ConsumeMessage } from 'amqplib'
+import { fromStoreHeader } from '../shared/consumer.ts'
 import {
   decodeActionJob,
   decodeJobs,
@@ -14,6 +15,8 @@ export interface Letter {
   diedAt: Date | undefined
   /** Name of the error, or the broker's own word (`delivery_limit`); `unknown` when nothing says it. */
   reason: string
+  /** It came through the exchange of the events. */
+  fromStore: boolean
   /** The queue in which it died. */
   origin: string | undefined
   attempts: number | undefined
@@ -28,10 +31,11 @@ export interface Letter {
   body: Buffer
 }
 
-export function readLetter({
-  content,
-  properties,
-}: Pick<ConsumeMessage, 'content' | 'properties'>) {
+/** @param eventExchange what the store publishes to */
+export function readLetter(
+  { content, properties }: Pick<ConsumeMessage, 'content' | 'properties'>,
+  eventExchange: string,
+): Letter {
   const headers: Record<string, unknown> = properties.headers ?? {}
   const text = (name: string) => {
     const value = headers[name]
@@ -39,11 +43,14 @@ export function readLetter({
   }
   const reason = text('avscan-reason')
   // What our consumers put there has no x-death any more; the broker's newest entry comes first.
-  const death = reason === undefined ? lastDeath(headers) : undefined
+  const death = reason === undefined ? deathsIn(headers)[0] : undefined
+  // The newest death may be one on the way back from a retry; the oldest tells how it first came.
+  const first = deathsIn(headers).at(-1)
   const attempts = Number(headers['avscan-attempts'] ?? headers['avscan-attempt'])
-  const letter: Letter = {
+  return {
     diedAt: death === undefined ? dateOf(properties.timestamp) : dateOf(death['time']),
     reason: reason ?? wordOf(death?.['reason']) ?? 'unknown',
+    fromStore: headers[fromStoreHeader] !== undefined || first?.['exchange'] === eventExchange,
     origin: text('avscan-origin') ?? wordOf(death?.['queue']),
     attempts: Number.isFinite(attempts) ? attempts : undefined,
     error: text('avscan-error') ?? '',
@@ -53,13 +60,12 @@ export function readLetter({
     headers,
     body: content,
   }
-  return letter
 }
 
-function lastDeath(headers: Record<string, unknown>): Record<string, unknown> | undefined {
-  const deaths = headers['x-death']
-  const first: unknown = Array.isArray(deaths) ? deaths[0] : undefined
-  return typeof first === 'object' && first !== null ? { ...first } : undefined
+/** As the broker wrote them, newest first. */
+function deathsIn(headers: Record<string, unknown>): Record<string, unknown>[] {
+  const deaths: unknown[] = Array.isArray(headers['x-death']) ? headers['x-death'] : []
+  return deaths.filter((one) => typeof one === 'object' && one !== null).map((one) => ({ ...one }))
 }
 
 function wordOf(value: unknown): string | undefined {

@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util'
 import { connectPublisher, type Publication, type Publisher } from '../shared/broker.ts'
 import type { Config } from '../shared/config-schema.ts'
-import { replayedHeader } from '../shared/consumer.ts'
+import { fromStoreHeader, replayedHeader } from '../shared/consumer.ts'
 import { describeError, toError, UnroutableError } from '../shared/errors.ts'
 import { silentLog } from '../shared/log.ts'
 import { renderTable } from '../shared/table.ts'
@@ -53,7 +53,7 @@ export async function replay(
     const send = createSender(queue, publisher)
     let asked = 0
     for await (const message of queue.read()) {
-      const letter = readLetter(message)
+      const letter = readLetter(message, config.broker.exchange)
       if (fits(letter)) {
         const { origin, why } = await send(letter)
         if (why === undefined && publisher !== undefined) await queue.ack(message)
@@ -101,7 +101,7 @@ function createSender(queue: DeadQueue, publisher: Publisher | undefined): Sende
 
 /** Id, type and foreign headers as they were; attempts, outages and the death are forgotten, but not that it was worked on. */
 export function publicationOf(letter: Letter, origin: string): Publication {
-  const { body, messageId, type, headers } = letter
+  const { body, messageId, type, headers, fromStore } = letter
   return {
     exchange: names.jobs,
     routingKey: origin,
@@ -114,6 +114,8 @@ export function publicationOf(letter: Letter, origin: string): Publication {
       ),
       // It may have died between its tag and its verdict: then the proof alone must not end it.
       [replayedHeader]: 1,
+      // What only the store may say stays what the store said.
+      ...(fromStore ? { [fromStoreHeader]: 1 } : {}),
     },
   }
 }

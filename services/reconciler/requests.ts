@@ -37,11 +37,13 @@ async function takeRequest({ data }: SweepRequested, { state, log }: RequestDepe
   const { id, reason } = data
   if (state.current.requests.includes(id)) return
   const since = data.since === undefined ? {} : { since: new Date(data.since).toISOString() }
+  const after = data.after === undefined ? {} : { after: new Date(data.after).toISOString() }
   await state.change((draft) => {
     draft.requests = [...draft.requests, id].slice(-remembered)
-    addSweep(draft, newSweep({ id, reason, asked: true, ...since }))
+    // Nobody watches one that the store's audit log has led to, and several of them are one.
+    addSweep(draft, newSweep({ id, reason, asked: data.after === undefined, ...since, ...after }))
   })
-  log.info('a sweep is asked for', { id, reason, since: data.since })
+  log.info('a sweep is asked for', { id, reason, since: data.since, after: data.after })
 }
 
 async function takeSignatures(said: string, deps: RequestDependencies): Promise<void> {

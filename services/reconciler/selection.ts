@@ -11,29 +11,38 @@ export type Why = Exclude<Need, 'proven'> | 'signatures' | 'unreadable'
 const tooLarge = 101
 
 /** Whether there is anything to ask about this version at all. */
-export function isCandidate(version: ObjectVersion, sweep: Pick<Sweep, 'since'>): boolean {
+export function isCandidate(
+  version: ObjectVersion,
+  { kind, since }: Pick<Sweep, 'kind' | 'since'>,
+): boolean {
   if (version.deleteMarker || isFolder(version.key, version.size)) return false
+  // An uploader can choose the date of an object; when it was judged only the proof tells.
+  if (kind === 'rescan') return true
   // Some answers tell whole seconds only.
   return (
-    sweep.since === undefined ||
-    version.lastModified.getTime() >= Math.floor(Date.parse(sweep.since) / 1000) * 1000
+    since === undefined ||
+    version.lastModified.getTime() >= Math.floor(Date.parse(since) / 1000) * 1000
   )
 }
 
 export function whyWanted(
   proven: Proven | undefined,
-  sweep: Pick<Sweep, 'kind' | 'signatureVersion'>,
+  sweep: Pick<Sweep, 'kind' | 'signatureVersion' | 'since' | 'after'>,
   options: { deletes: boolean },
 ): Why | undefined {
-  if (sweep.kind === 'rescan')
-    return isOfOtherSignatures(proven, sweep.signatureVersion ?? '') ? 'signatures' : undefined
-  const need = needOf(proven, options)
+  if (sweep.kind === 'rescan') return isToRescan(proven, sweep) ? 'signatures' : undefined
+  const after = sweep.after === undefined ? undefined : new Date(sweep.after)
+  const need = needOf(proven, { ...options, after })
   return need === 'proven' ? undefined : need
 }
 
-/** What has no proof is the business of events and of other sweeps. */
-function isOfOtherSignatures(proven: Proven | undefined, wanted: string): boolean {
+/** Judged first within the window, and by other signatures. What has no proof is the business of events and of other sweeps. */
+function isToRescan(
+  proven: Proven | undefined,
+  { signatureVersion: wanted = '', since }: Pick<Sweep, 'signatureVersion' | 'since'>,
+): boolean {
   if (proven === undefined || proven.signatureVersion === wanted) return false
+  if (since !== undefined && proven.firstJudgedAt.getTime() < Date.parse(since)) return false
   if (proven.tag === 'no' && proven.reason === tooLarge) return false
   const numbers = [proven.signatureVersion, wanted].every((one) => /^\d+$/.test(one))
   return !numbers || Number(proven.signatureVersion) < Number(wanted)

@@ -7,7 +7,7 @@ import type { Config } from '../shared/config-schema.ts'
 import type { Delivery, Lane } from '../shared/consumer.ts'
 import { ObjectChangedError, ObjectGoneError, OutageError, toError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
-import { decodeJobs, messageId, type ObjectRef } from '../shared/messages.ts'
+import { decodeEvents, messageId, type ScanJob } from '../shared/messages.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
 import type { Proofs } from '../shared/proven.ts'
 import { jobRetryDelaysMs, names, spoolQueue } from '../shared/topology.ts'
@@ -39,7 +39,7 @@ async function checkCopy(
   config: Config,
   deps: SpoolDependencies,
 ): Promise<void> {
-  const jobs = decodeJobs(delivery.body)
+  const jobs = decodeEvents(delivery.body)
   // An event that names no key (VersityGW, POST form) cannot be said as a job of ours; the worker finds what it means.
   if (jobs.some(({ object }) => object.key === '')) {
     await deps.publisher.publish({
@@ -50,16 +50,16 @@ async function checkCopy(
     deps.metrics.spool.inc({ outcome: 'verify' })
     return
   }
-  for (const { object } of jobs) {
-    delivery.about = `${object.bucket}/${object.key}`
-    const outcome = await lookAt(object, config, deps)
-    if (outcome === 'verify') await requestVerify(object, config, deps)
+  for (const job of jobs) {
+    delivery.about = `${job.object.bucket}/${job.object.key}`
+    const outcome = await lookAt(job, config, deps)
+    if (outcome === 'verify') await requestVerify(job, config, deps)
     deps.metrics.spool.inc({ outcome })
   }
 }
 
 async function lookAt(
-  object: ObjectRef,
+  { object, trigger: { after } }: ScanJob,
   config: Config,
   { store, proofs, log }: SpoolDependencies,
 ): Promise<SpoolOutcome> {
@@ -73,6 +73,7 @@ async function lookAt(
       return 'verify'
     const need = needOf(await proofs.proven({ bucket, key, facts }), {
       deletes: config.actions.delete,
+      after,
     })
     // What was passed on or given up gets its next try from a sweep, not a minute later.
     return need === 'unproven' || need === 'undeleted' ? 'verify' : 'proven'
@@ -88,7 +89,7 @@ async function lookAt(
 }
 
 async function requestVerify(
-  { bucket, key, versionId, etag, size, sequencer }: ObjectRef,
+  { object: { bucket, key, versionId, etag, size, sequencer }, trigger: { after } }: ScanJob,
   config: Config,
   { publisher }: SpoolDependencies,
 ): Promise<void> {
@@ -97,7 +98,7 @@ async function requestVerify(
     exchange: names.jobs,
     routingKey: config.broker.queue,
     body: Buffer.from(
-      JSON.stringify({ objects: [object], trigger: { kind: 'verify', id: 'spool' } }),
+      JSON.stringify({ objects: [object], trigger: { kind: 'verify', id: 'spool', after } }),
     ),
     messageId: messageId(bucket, key, versionId, etag, sequencer, 'verify'),
     type: 'scan',

@@ -16,6 +16,8 @@ const sweep = z.object({
   requestedAt: z.string(),
   /** Only versions that are not older; without it all. */
   since: z.string().optional(),
+  /** Proofs from before do not count. */
+  after: z.string().optional(),
   /** Of a rescan: the signatures that verdicts should be of. */
   signatureVersion: z.string().optional(),
   startedAt: z.string().optional(),
@@ -124,13 +126,16 @@ export function addSweep(state: ReconcilerState, wanted: Sweep): void {
     state.sweeps = state.sweeps.filter(({ kind }) => kind !== 'rescan')
   } else if (!wanted.asked) {
     const waiting = state.sweeps.find(
-      ({ kind, asked, startedAt, since }) =>
+      ({ kind, asked, startedAt, since, after }) =>
         kind === 'sweep' &&
         !asked &&
         startedAt === undefined &&
-        (since === undefined) === (wanted.since === undefined),
+        (since === undefined) === (wanted.since === undefined) &&
+        (after === undefined) === (wanted.after === undefined),
     )
     if (waiting !== undefined) {
+      if (waiting.after !== undefined && wanted.after !== undefined && wanted.after > waiting.after)
+        waiting.after = wanted.after
       if (waiting.since !== undefined && wanted.since !== undefined && wanted.since < waiting.since)
         waiting.since = wanted.since
       return
@@ -139,8 +144,9 @@ export function addSweep(state: ReconcilerState, wanted: Sweep): void {
   state.sweeps.push(wanted)
 }
 
-/** The sweep whose turn it is: what events have missed first, then rescans, then everything. */
+/** The sweep whose turn it is: what events have missed first, then what they may not have told, then rescans, then everything. */
 export function nextSweep(state: Readonly<ReconcilerState>): Sweep | undefined {
-  const rank = (one: Sweep) => (one.kind === 'rescan' ? 1 : one.since === undefined ? 2 : 0)
+  const rank = ({ kind, since, after }: Sweep) =>
+    kind === 'rescan' ? 2 : since !== undefined ? 0 : after !== undefined ? 1 : 3
   return state.sweeps.toSorted((a, b) => rank(a) - rank(b))[0]
 }

@@ -103,7 +103,11 @@ export class SweepRun {
     const trigger =
       sweep.kind === 'rescan'
         ? { kind: 'rescan' as const, id: sweep.signatureVersion }
-        : { kind: 'sweep' as const, id: sweep.id }
+        : {
+            kind: 'sweep' as const,
+            id: sweep.id,
+            after: sweep.after === undefined ? undefined : new Date(sweep.after),
+          }
     await publishJobs(
       wanted.map(({ object }) => object),
       trigger,

@@ -39,6 +39,8 @@ export interface Delivery {
    * outage, or replayed.
    */
   again: boolean
+  /** It came through the exchange of the events, now or before it was retried, died or was replayed. */
+  fromStore: boolean
   messageId: string | undefined
   type: string | undefined
   routingKey: string
@@ -82,6 +84,8 @@ const outagesPerAttempt = 10
 
 /** Set by whoever sends a message of avscan.dead back to its queue. */
 export const replayedHeader = 'avscan-replayed'
+/** Kept with what came through the exchange of the events, for its way back leads through ours. */
+export const fromStoreHeader = 'avscan-from-store'
 
 /** From here on a message is taken to be one that kills its worker: it is settled as failed before any work. */
 export const maxDeliveries = 20
@@ -99,7 +103,7 @@ export async function startConsumer(
       new LaneRunner(
         lane,
         scaled(lane.retryDelaysMs, config.retry.scale),
-        config.broker.confirmTimeoutMs,
+        config.broker,
         publisher,
         log,
       ),
@@ -147,6 +151,7 @@ class LaneRunner {
   readonly #lane: Lane
   readonly #delaysMs: readonly number[]
   readonly #answerTimeoutMs: number
+  readonly #eventExchange: string
   readonly #publisher: Publisher
   readonly #log: Log
   readonly #running = new Set<Promise<void>>()
@@ -164,13 +169,14 @@ class LaneRunner {
   constructor(
     lane: Lane,
     delaysMs: readonly number[],
-    answerTimeoutMs: number,
+    broker: Config['broker'],
     publisher: Publisher,
     log: Log,
   ) {
     this.#lane = lane
     this.#delaysMs = delaysMs
-    this.#answerTimeoutMs = answerTimeoutMs
+    this.#answerTimeoutMs = broker.confirmTimeoutMs
+    this.#eventExchange = broker.exchange
     this.#publisher = publisher
     this.#log = log.child({ queue: lane.queue })
   }
@@ -277,6 +283,8 @@ class LaneRunner {
         message.fields.redelivered ||
         Number(headers['avscan-outages'] ?? 0) > 0 ||
         headers[replayedHeader] !== undefined,
+      fromStore:
+        message.fields.exchange === this.#eventExchange || headers[fromStoreHeader] !== undefined,
       messageId: message.properties.messageId as string | undefined,
       type: message.properties.type as string | undefined,
       routingKey: message.fields.routingKey,
@@ -389,7 +397,7 @@ class LaneRunner {
       exchange: retryExchange(delayMs),
       routingKey: this.#lane.queue,
       headers: {
-        ...delivery.headers,
+        ...keptHeaders(delivery),
         'avscan-attempt': attempt,
         'avscan-outages': outages,
         'avscan-error': describeError(failure).slice(0, 1000),
@@ -403,7 +411,7 @@ class LaneRunner {
       exchange: names.jobs,
       routingKey: names.dead,
       headers: {
-        ...delivery.headers,
+        ...keptHeaders(delivery),
         'avscan-origin': this.#lane.queue,
         'avscan-reason': failure.name,
         'avscan-attempts': delivery.attempt,
@@ -453,6 +461,10 @@ class LaneRunner {
       return
     }
   }
+}
+
+function keptHeaders({ headers, fromStore }: Delivery): Record<string, unknown> {
+  return fromStore ? { ...headers, [fromStoreHeader]: 1 } : headers
 }
 
 /** An outage of the engine is told once by the engine, not by each lane that it stops. */

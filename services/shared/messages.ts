@@ -2,7 +2,10 @@
 import { v5 as uuid } from 'uuid'
 import { DiscardError, toError } from './errors.ts'
 
-/** One version of one key in one bucket. `versionId` is missing when unknown, unversioned or suspended. */
+/** What a store calls the version of a key from before versioning, or from while it was suspended. */
+export const nullVersion = 'null'
+
+/** One version of one key in one bucket. `versionId` is missing when unknown or unversioned. */
 export interface ObjectRef {
   bucket: string
   /** As the application wrote it; empty only in VersityGW's event of a POST form, which names no key. */
@@ -21,7 +24,12 @@ export type TriggerKind = 'event' | 'manual' | 'verify' | 'sweep' | 'rescan'
 
 export interface ScanJob {
   object: ObjectRef
-  trigger: { kind: TriggerKind; id?: string | undefined }
+  trigger: {
+    kind: TriggerKind
+    id?: string | undefined
+    /** Something was written then (an event's time, on the store's clock): a proof from before does not count. */
+    after?: Date | undefined
+  }
 }
 
 /** Prefix of the objects with which deploy, smoke and probes try the pipeline; their verdicts reach no endpoint. */
@@ -32,12 +40,23 @@ const triggerKinds = new Set<string>(['manual', 'verify', 'sweep', 'rescan'])
 
 /**
  * An event of MinIO, Silo, RustFS, Ceph RGW, AWS or VersityGW, or a job of ours
- * (`{"objects":[{bucket,key,versionId?,etag?,size?}],"trigger":{kind,id}}`), as scan jobs; several records are several jobs.
+ * (`{"objects":[{bucket,key,versionId?,etag?,size?}],"trigger":{kind,id,after?}}`), as scan jobs; several records are several jobs.
  * Events of other kinds (tagging, deletion, tests) are no jobs.
  * @throws DiscardError when it is none of these.
  */
 export function decodeJobs(body: Buffer): ScanJob[] {
-  const jobs = decodeAny(body)
+  return wellFormed(decodeAny(body, true))
+}
+
+/**
+ * The same from where only a store may speak: a job in our own words is refused there.
+ * @throws DiscardError
+ */
+export function decodeEvents(body: Buffer): ScanJob[] {
+  return wellFormed(decodeAny(body, false))
+}
+
+function wellFormed(jobs: ScanJob[]): ScanJob[] {
   for (const { object } of jobs)
     // Half a surrogate pair cannot be sent to any store: what cannot be asked for would look like an outage.
     for (const name of [object.bucket, object.key, object.versionId ?? ''])
@@ -45,10 +64,13 @@ export function decodeJobs(body: Buffer): ScanJob[] {
   return jobs
 }
 
-function decodeAny(body: Buffer): ScanJob[] {
+function decodeAny(body: Buffer, mayBeOurs: boolean): ScanJob[] {
   const message = parseObject(body, 'the message')
   if (Array.isArray(message['Records'])) return message['Records'].flatMap(decodeRecord)
-  if (Array.isArray(message['objects'])) return decodeOwn(message['objects'], message['trigger'])
+  if (Array.isArray(message['objects'])) {
+    if (mayBeOurs) return decodeOwn(message['objects'], message['trigger'])
+    throw new DiscardError('a job of ours (objects) came from where only the store may publish')
+  }
   if (message['Event'] === 's3:TestEvent') return []
   throw new DiscardError(
     'the message is neither a bucket notification (Records) nor a job (objects)',
@@ -76,12 +98,16 @@ function decodeRecord(record: unknown, index: number): ScanJob[] {
         bucket,
         // VersityGW alone leaves the key as it is; the others encode it as a form does.
         key: versity ? raw : formDecode(raw, at),
-        versionId: versionOf(object['versionId']),
+        // VersityGW also says null of a version whose id it does not tell.
+        versionId:
+          versity && object['versionId'] === nullVersion
+            ? undefined
+            : versionOf(object['versionId']),
         etag: etagOf(object['eTag']),
         size: typeof object['size'] === 'number' ? object['size'] : undefined,
         sequencer: typeof object['sequencer'] === 'string' ? object['sequencer'] : undefined,
       },
-      trigger: { kind: 'event' },
+      trigger: { kind: 'event', after: timeOf(record['eventTime']) },
     },
   ]
 }
@@ -99,6 +125,7 @@ function placeInArn(arn: unknown): { bucket: string; key: string } | undefined {
 function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {
   const kind = isRecord(trigger) && typeof trigger['kind'] === 'string' ? trigger['kind'] : 'manual'
   const id = isRecord(trigger) && typeof trigger['id'] === 'string' ? trigger['id'] : undefined
+  const after = isRecord(trigger) ? timeOf(trigger['after']) : undefined
   if (!isTriggerKind(kind)) throw new DiscardError(`trigger.kind "${kind}" is unknown`)
   return objects.map((object, index) => {
     if (!isRecord(object)) throw new DiscardError(`objects[${index}] is not an object`)
@@ -111,9 +138,15 @@ function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {
         size: typeof object['size'] === 'number' ? object['size'] : undefined,
         ...(typeof object['previous'] === 'string' ? { previous: object['previous'] } : {}),
       },
-      trigger: { kind, id },
+      trigger: { kind, id, ...(after === undefined ? {} : { after }) },
     }
   })
+}
+
+/** To the millisecond; what is no time is as if it were not there. */
+function timeOf(value: unknown): Date | undefined {
+  const time = typeof value === 'string' ? new Date(value) : undefined
+  return time === undefined || Number.isNaN(time.getTime()) ? undefined : time
 }
 
 function isTriggerKind(kind: string): kind is TriggerKind {
@@ -129,7 +162,7 @@ function formDecode(key: string, at: string): string {
 }
 
 function versionOf(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' && value !== 'null' ? value : undefined
+  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function etagOf(value: unknown): string | undefined {
@@ -294,8 +327,8 @@ export interface SignaturesUpdated {
 export interface SweepRequested {
   type: 'sweep.requested'
   timestamp: string
-  /** `since`, ISO 8601: only versions that are not older. */
-  data: { id: string; reason: string; since?: string | undefined }
+  /** ISO 8601 both. `since`: only versions that are not older. `after`: proofs from before do not count. */
+  data: { id: string; reason: string; since?: string | undefined; after?: string | undefined }
 }
 
 export type ReconcileMessage = SignaturesUpdated | SweepRequested
@@ -315,13 +348,21 @@ export function decodeReconcileMessage(body: Buffer): ReconcileMessage {
   }
   if (message['type'] !== 'sweep.requested')
     throw new DiscardError('the message is neither signatures.updated nor sweep.requested')
-  const { since } = data
-  if (since !== undefined && (typeof since !== 'string' || Number.isNaN(Date.parse(since))))
-    throw new DiscardError('data.since is no time')
+  const time = (name: 'since' | 'after') => {
+    const value = data[name]
+    if (value === undefined) return undefined
+    if (timeOf(value) === undefined) throw new DiscardError(`data.${name} is no time`)
+    return value as string
+  }
   return {
     type: 'sweep.requested',
     timestamp,
-    data: { id: text(data['id'], 'data.id'), reason: text(data['reason'], 'data.reason'), since },
+    data: {
+      id: text(data['id'], 'data.id'),
+      reason: text(data['reason'], 'data.reason'),
+      since: time('since'),
+      after: time('after'),
+    },
   }
 }
 

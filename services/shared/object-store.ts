@@ -20,7 +20,7 @@ import {
   StoreUnavailableError,
   toError,
 } from './errors.ts'
-import type { ObjectRef } from './messages.ts'
+import { nullVersion, type ObjectRef } from './messages.ts'
 import { endWhenSilent } from './silence.ts'
 import { tlsProblem, trustedCas } from './trust.ts'
 import {
@@ -45,14 +45,17 @@ export interface StoreOptions {
 export interface ObjectFacts {
   size: number
   etag: string
-  /** Undefined when the bucket is unversioned or suspended. */
+  /** `null` when it was asked for by that name; undefined when the store names none. */
   versionId: string | undefined
   lastModified: Date
   /** How many tags it carries, as far as the answer tells. */
   tagCount: number
+  /** When the store answered, by its own clock, in whole seconds; undefined of a listing. */
+  servedAt?: Date | undefined
 }
 
 export interface OpenObject extends ObjectFacts {
+  servedAt: Date
   /** The caller reads it to its end or destroys it. */
   body: IncomingMessage
 }
@@ -165,6 +168,12 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
           sent.setTimeout(0)
           endWhenSilent(response, options.timeoutMs, silent)
           const status = response.statusCode ?? 0
+          // Of a HEAD it is all that is said, and the minio package has no word for it.
+          if (status === 412 && unsigned.method === 'HEAD') {
+            response.resume()
+            sent.emit('error', Object.assign(new Error('412'), { code: 'PreconditionFailed' }))
+            return
+          }
           if (!troubled(status)) return answered(response)
           // The minio package leaves such an answer unread, which keeps its connection for good.
           response.resume()
@@ -216,6 +225,65 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       after,
     )
 
+  const head = (object: ObjectRef) =>
+    translated(`head ${named(object)}`, async () => {
+      const answer = await client.makeRequestAsync(
+        { method: 'HEAD', ...address(object), headers: ifMatch(object) },
+        '',
+        [200],
+      )
+      answer.resume()
+      return factsOf(answer, object)
+    })
+  const readTags = (object: ObjectRef) =>
+    translated(`read the tags of ${named(object)}`, async () => {
+      try {
+        const answer = await client.makeRequestAsync(
+          { method: 'GET', ...address(object), query: taggingQuery(object) },
+          '',
+          [200],
+        )
+        return parseTags(await text(answer))
+      } catch (error) {
+        // An object without tags: some stores say so with an error.
+        if (errorCode(error) === 'NoSuchTagSet' || errorCode(error) === 'NoSuchTagSetError')
+          return {}
+        throw error
+      }
+    })
+  const writeTags = (object: ObjectRef, tags: Tags) =>
+    translated(`tag ${named(object)}`, async () => {
+      const body = Buffer.from(buildTags(tags))
+      const answer = await client.makeRequestAsync(
+        {
+          method: 'PUT',
+          ...address(object),
+          query: taggingQuery(object),
+          headers: { 'content-md5': createHash('md5').update(body).digest('base64') },
+        },
+        body,
+        [200],
+      )
+      answer.resume()
+    })
+  /**
+   * VersityGW knows the version called `null` by that name only while it lies behind a newer one (but for GET and DELETE): while
+   * it is the current one it has no name.
+   */
+  const byNullName = async <T>(
+    object: ObjectRef,
+    call: (object: ObjectRef) => Promise<T>,
+  ): Promise<T> => {
+    try {
+      return await call(object)
+    } catch (error) {
+      if (object.versionId !== nullVersion || !(error instanceof ObjectGoneError)) throw error
+      const current = { ...object, versionId: undefined }
+      if ((await head(current)).versionId !== undefined) throw error
+      return call(current)
+    }
+  }
+
   return {
     open: (object, signal) =>
       translated(`get ${named(object)}`, async () => {
@@ -227,47 +295,19 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         )
         return { ...factsOf(body, object), body }
       }),
-    head: (object) =>
-      translated(`head ${named(object)}`, async () => {
-        const answer = await client.makeRequestAsync(
-          { method: 'HEAD', ...address(object), headers: ifMatch(object) },
-          '',
-          [200],
+    head: (object) => byNullName(object, head),
+    tags: (object) => byNullName(object, readTags),
+    setTags: async (object, tags) => {
+      const reached = await byNullName(object, async (named) => {
+        await writeTags(named, tags)
+        return named
+      })
+      // Between the look and the write a newer version may have come: then the tags are its own now.
+      if (reached !== object && (await head(reached)).versionId !== undefined)
+        throw new ObjectChangedError(
+          `tag ${named(object)}: a newer version came while its tags were written`,
         )
-        answer.resume()
-        return factsOf(answer, object)
-      }),
-    tags: (object) =>
-      translated(`read the tags of ${named(object)}`, async () => {
-        try {
-          const answer = await client.makeRequestAsync(
-            { method: 'GET', ...address(object), query: taggingQuery(object) },
-            '',
-            [200],
-          )
-          return parseTags(await text(answer))
-        } catch (error) {
-          // An object without tags: some stores say so with an error.
-          if (errorCode(error) === 'NoSuchTagSet' || errorCode(error) === 'NoSuchTagSetError')
-            return {}
-          throw error
-        }
-      }),
-    setTags: (object, tags) =>
-      translated(`tag ${named(object)}`, async () => {
-        const body = Buffer.from(buildTags(tags))
-        const answer = await client.makeRequestAsync(
-          {
-            method: 'PUT',
-            ...address(object),
-            query: taggingQuery(object),
-            headers: { 'content-md5': createHash('md5').update(body).digest('base64') },
-          },
-          body,
-          [200],
-        )
-        answer.resume()
-      }),
+    },
     async *versions(bucket, prefix) {
       for await (const page of versionPages(bucket, prefix)) yield* page.versions
     },
@@ -343,7 +383,9 @@ const address = ({ bucket, key, versionId }: ObjectRef) => ({
 const taggingQuery = ({ versionId }: ObjectRef) =>
   versionId === undefined ? 'tagging' : `tagging&versionId=${queryEncode(versionId)}`
 const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
-  versionId === undefined && etag !== undefined ? { 'if-match': `"${etag}"` } : {}
+  (versionId === undefined || versionId === nullVersion) && etag !== undefined
+    ? { 'if-match': `"${etag}"` }
+    : {}
 const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
 
@@ -372,7 +414,10 @@ function parseTags(body: string): Tags {
   )
 }
 
-function factsOf(answer: IncomingMessage, { bucket, key }: ObjectRef): ObjectFacts {
+function factsOf(
+  answer: IncomingMessage,
+  { bucket, key, versionId: asked }: ObjectRef,
+): ObjectFacts & { servedAt: Date } {
   const { headers } = answer
   const header = (name: string) => {
     const value = headers[name]
@@ -386,12 +431,16 @@ function factsOf(answer: IncomingMessage, { bucket, key }: ObjectRef): ObjectFac
       `the answer for ${bucket}/${key} lacks Content-Length or Last-Modified`,
     )
   }
-  const version = header('x-amz-version-id')
+  const version = header('x-amz-version-id') ?? nullVersion
+  const servedAt = new Date(header('date') ?? Number.NaN)
   return {
     size,
     etag: (header('etag') ?? '').replaceAll('"', ''),
-    versionId: version === undefined || version === 'null' ? undefined : version,
+    // MinIO does not name this one, not even in a versioned bucket.
+    versionId: version !== nullVersion || asked === nullVersion ? version : undefined,
     lastModified,
+    // Without a clock of its own (RFC 9110) it is ours that counts.
+    servedAt: Number.isNaN(servedAt.getTime()) ? new Date() : servedAt,
     tagCount: Number(header('x-amz-tagging-count') ?? 0) || 0,
   }
 }

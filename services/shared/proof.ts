@@ -1,6 +1,7 @@
 // The proof tag: an HMAC over object and verdict that only avscan and the reconciler can write. A verdict tag alone proves nothing,
 // for uploaders can write tags and CopyObject carries them along.
 import { createHmac, timingSafeEqual } from 'node:crypto'
+import { nullVersion } from './messages.ts'
 
 export interface ProvenFacts {
   bucket: string
@@ -8,41 +9,76 @@ export interface ProvenFacts {
   versionId: string | undefined
   etag: string
   lastModified: Date
+  /** In bytes. */
+  size: number
   /** The value of the verdict tag: `clean`, `infected` or `no`. */
   verdict: string
-  /** 0, or a reason code. */
-  reason: number
-  signatureVersion: string
 }
 
 export interface Proof {
+  /** 0, or a reason code. */
   reason: number
   signatureVersion: string
+  /** The judged bytes were there at this time of the store's clock, or later; to the millisecond. */
+  judgedAt: Date
+  /** When these bytes were judged for the first time: a re-scan leaves it as it is. */
+  firstJudgedAt: Date
 }
 
 const macLength = 22
 
-/** `1.<reason code>.<signature version>.<mac>`; fits a tag value and its characters. */
-export function writeProof(facts: ProvenFacts, key: string): string {
-  const version = proofVersion(facts.signatureVersion)
-  return `1.${facts.reason}.${version}.${mac({ ...facts, signatureVersion: version }, key)}`
+/** `2.<reason>.<signature version>.<judged at>.<first judged at>.<mac>`; fits a tag value and its characters. */
+export function writeProof(facts: ProvenFacts, proof: Proof, key: string): string {
+  const said = { ...proof, signatureVersion: proofVersion(proof.signatureVersion) }
+  const { reason, signatureVersion, judgedAt, firstJudgedAt } = said
+  const times = `${compact(judgedAt)}.${compact(firstJudgedAt)}`
+  return `2.${reason}.${signatureVersion}.${times}.${mac(facts, said, key)}`
 }
 
-/** What `tag` proves about this very version and verdict, or undefined: then the object is unscanned. Old keys still verify. */
+/**
+ * What `tag` proves about this very version and verdict, or undefined: then the object is unscanned. Old keys still verify; a proof
+ * of release 1.0 (`1.…`) does not, for it names no time.
+ */
 export function readProof(
   tag: string | undefined,
-  facts: Omit<ProvenFacts, 'reason' | 'signatureVersion'>,
+  facts: ProvenFacts,
   keys: readonly string[],
 ): Proof | undefined {
-  const match = /^1\.(\d{1,3})\.([A-Za-z0-9_-]{0,64})\.([A-Za-z0-9_-]{22})$/.exec(tag ?? '')
+  const match = pattern.exec(tag ?? '')
   if (match === null) return undefined
-  const [, reason = '', signatureVersion = '', given = ''] = match
-  const proven = { ...facts, reason: Number(reason), signatureVersion }
+  const [, reason = '', signatureVersion = '', judged = '', first = '', given = ''] = match
+  const [judgedAt, firstJudgedAt] = [expand(judged), expand(first)]
+  const proof = { reason: Number(reason), signatureVersion, judgedAt, firstJudgedAt }
+  if ([judgedAt, firstJudgedAt].some((time) => Number.isNaN(time.getTime()))) return undefined
   // Anybody can write a proof by an empty key.
   const known = keys.some(
-    (key) => key !== '' && timingSafeEqual(Buffer.from(mac(proven, key)), Buffer.from(given)),
+    (key) => key !== '' && timingSafeEqual(Buffer.from(mac(facts, proof, key)), Buffer.from(given)),
   )
-  return known ? { reason: proven.reason, signatureVersion } : undefined
+  return known ? proof : undefined
+}
+
+const pattern =
+  /^2\.(\d{1,3})\.([A-Za-z0-9_-]{0,64})\.(\d{8}T\d{9}Z)\.(\d{8}T\d{9}Z)\.([A-Za-z0-9_-]{22})$/
+
+/** ISO 8601 without the characters that no tag value may have, and without dots: `20261126T010542123Z`. */
+function compact(time: Date): string {
+  return time.toISOString().replaceAll(/[-:.]/g, '')
+}
+
+function expand(text: string): Date {
+  return new Date(text.replace(/^(....)(..)(..)T(..)(..)(..)(...)Z$/, '$1-$2-$3T$4:$5:$6.$7Z'))
+}
+
+/**
+ * When bytes that the store has answered with are known to have been there, on its own clock. Its Date header tells whole seconds
+ * (`servedAt`); what led to the download (`after`, the time of an event) has happened before it, so within that second it tells
+ * more. One millisecond off, so that a write in the very millisecond of the header is not taken for one before it.
+ */
+export function judgedTime(servedAt: Date, after: Date | undefined): Date {
+  const lower = servedAt.getTime() - 1
+  const told = after?.getTime() ?? lower
+  // A later time than the store's own clock shows is somebody's invention, or another clock's.
+  return new Date(Math.max(lower, told < servedAt.getTime() + 1000 ? told : lower))
 }
 
 /** A signature version in the characters that a proof can hold. */
@@ -50,27 +86,31 @@ export function proofVersion(signatureVersion: string): string {
   return signatureVersion.replaceAll(/[^A-Za-z0-9_-]/g, '-').slice(0, 64)
 }
 
-function mac(facts: ProvenFacts, key: string): string {
+function mac(facts: ProvenFacts, proof: Proof, key: string): string {
   const text = JSON.stringify([
-    'bucket-av-scanner proof 1',
+    'bucket-av-scanner proof 2',
     ...identityOf(facts),
+    facts.size,
     facts.verdict,
-    facts.reason,
-    facts.signatureVersion,
+    proof.reason,
+    proof.signatureVersion,
+    proof.judgedAt.toISOString(),
+    proof.firstJudgedAt.toISOString(),
   ])
   return createHmac('sha256', key).update(text).digest('base64url').slice(0, macLength)
 }
 
 /**
  * What makes these bytes these bytes, the same whoever looks and whenever: VersityGW lists `a//b` as `a/b`, and dates a
- * version anew when the next one is put. Where there are no versions the time, in seconds (stores give milliseconds in one
- * answer and not in another), tells two uploads of the same bytes apart.
+ * version anew when the next one is put. Where a key has one place only (no versions, or the version called `null`, which an
+ * upload overwrites while versioning is suspended) the time, in seconds (stores give milliseconds in one answer and not in
+ * another), tells two uploads of the same bytes apart; both are one place, for a bucket may become versioned.
  */
 export function identityOf(
   facts: Pick<ProvenFacts, 'bucket' | 'key' | 'versionId' | 'etag' | 'lastModified'>,
 ): [bucket: string, key: string, version: string | null, etag: string, seconds: number | null] {
   const { bucket, key, versionId, etag, lastModified } = facts
-  if (versionId === undefined)
+  if (versionId === undefined || versionId === nullVersion)
     return [bucket, key, null, etag, Math.floor(lastModified.getTime() / 1000)]
   return [bucket, key.replaceAll(/\/{2,}/g, '/'), versionId, etag, null]
 }

@@ -31,6 +31,14 @@ export interface Marked {
 /** `tag`: the value of the verdict tag. */
 export type Proven = Proof & { tag: string }
 
+/**
+ * Whether a proof still counts where something is known to have been written at `after`: on MinIO an uploader can put other bytes
+ * under the same version id, ETag and date, so a proof from before says nothing about what is there now.
+ */
+export function stands(proven: Proven | undefined, after: Date | undefined): proven is Proven {
+  return proven !== undefined && (after === undefined || proven.judgedAt >= after)
+}
+
 export class Proofs {
   protected readonly store: ObjectStore
   readonly #options: ProofOptions
@@ -42,12 +50,17 @@ export class Proofs {
 
   /** The verdict of this very version that only we can have written; undefined: it is unscanned, whatever its tags say. */
   async proven(object: Marked): Promise<Proven | undefined> {
-    const { tags: useTags, tagKey, recordsBucket } = this.#options
+    const { tags: useTags, tagKey } = this.#options
     if (useTags && object.facts.tagCount > 0) {
       const tags = await this.store.tags(referenceOf(object))
       const proven = this.verify(object, tags[tagKey], tags[this.proofTag])
       if (proven !== undefined) return proven
     }
+    return this.readRecord(object)
+  }
+
+  protected async readRecord(object: Marked): Promise<Proven | undefined> {
+    const { recordsBucket } = this.#options
     const text = await this.store.readText(recordsBucket, recordKey(object))
     if (text === undefined) return undefined
     const record = JSON.parse(text) as { verdict?: unknown; proof?: unknown }
@@ -64,11 +77,11 @@ export class Proofs {
     proof: string | undefined,
   ): Proven | undefined {
     if (tag === undefined) return undefined
-    const { versionId, etag, lastModified } = facts
+    const { versionId, etag, lastModified, size } = facts
     const keys = [this.#options.proofKey, ...this.#options.oldProofKeys]
     const read = readProof(
       proof,
-      { bucket, key, versionId, etag, lastModified, verdict: tag },
+      { bucket, key, versionId, etag, lastModified, size, verdict: tag },
       keys,
     )
     return read === undefined ? undefined : { ...read, tag }
@@ -85,11 +98,10 @@ export function proofOptions({ tags, records, proof }: Config): ProofOptions {
   }
 }
 
-/** Where the record of a version lies: a hash, for a key of 1024 bytes must fit. */
+/** Where the record of a version lies: a hash of its whole identity, for a key of 1024 bytes must fit. */
 export function recordKey({ bucket, key, facts }: Marked): string {
-  // Without etag and time: a record of an unversioned object is replaced by that of the next one.
-  const place = identityOf({ bucket, key, ...facts }).slice(0, 3)
-  const name = createHash('sha256').update(JSON.stringify(place)).digest('hex')
+  const identity = identityOf({ bucket, key, ...facts })
+  const name = createHash('sha256').update(JSON.stringify(identity)).digest('hex')
   return `verdicts/${bucket}/${name.slice(0, 2)}/${name}.json`
 }
 

@@ -6,6 +6,7 @@ import { XMLParser } from 'fast-xml-parser'
 
 export interface ObjectVersion {
   key: string
+  /** `null` also where the bucket is unversioned. */
   versionId: string | undefined
   etag: string
   lastModified: Date
@@ -147,10 +148,7 @@ function parseVersions(body: string): Answer {
   const decode = (key: string) => (exact ? decodeURIComponent(key.replaceAll('+', ' ')) : key)
   const version = (deleteMarker: boolean) => (one: ListedVersion) => ({
     key: decode(one.Key),
-    versionId:
-      one.VersionId === undefined || one.VersionId === '' || one.VersionId === 'null'
-        ? undefined
-        : one.VersionId,
+    versionId: one.VersionId === '' ? undefined : one.VersionId,
     etag: (one.ETag ?? '').replaceAll(/"|&#34;|&quot;/g, ''),
     lastModified: new Date(one.LastModified ?? 0),
     size: Number(one.Size ?? 0),

@@ -3,7 +3,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { ObjectChangedError, ObjectGoneError } from '../../services/shared/errors.ts'
-import type { ObjectRef } from '../../services/shared/messages.ts'
+import { nullVersion, type ObjectRef } from '../../services/shared/messages.ts'
 import type { ObjectFacts, ObjectStore, Tags } from '../../services/shared/object-store.ts'
 import type { ObjectVersion } from '../../services/shared/version-listing.ts'
 
@@ -30,22 +30,28 @@ export interface FakeObjectStore extends ObjectStore {
   /** Deletes whatever is there, as MinIO does. */
   ignoresIfMatch: boolean
   keysPerPage: number
+  /** Where it is not enabled an upload overwrites what has no version, or the version called null. */
+  versioning: 'enabled' | 'suspended' | 'off'
+  /** The store's clock, in milliseconds; without it a second later than the last upload. */
+  now: number | undefined
 }
 
 const listed = ({ key, versionId, etag, lastModified, bytes }: StoredVersion): ObjectVersion => ({
   key,
-  versionId,
+  versionId: versionId ?? nullVersion,
   etag,
   lastModified,
   size: bytes.length,
   deleteMarker: false,
 })
 
+const firstUpload = 1_800_000_000_000
+
 export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObjectStore {
-  const versioned = options.versioned ?? true
   const all: StoredVersion[] = []
   const records = new Map<string, string>()
   const calls: string[] = []
+  let uploads = 0
 
   const find = (call: string, object: ObjectRef): StoredVersion => {
     calls.push(call)
@@ -55,21 +61,26 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
       (one) =>
         one.bucket === bucket &&
         one.key === key &&
-        (versionId === undefined || one.versionId === versionId),
+        (versionId === undefined || (one.versionId ?? nullVersion) === versionId),
     )
     if (found === undefined) throw new ObjectGoneError(`${call} ${bucket}/${key}: NoSuchKey`)
     const matches =
       call !== 'tags' && call !== 'setTags' && !(call === 'remove' && store.ignoresIfMatch)
-    if (matches && versionId === undefined && etag !== undefined && found.etag !== etag)
+    const isRewritable = versionId === undefined || versionId === nullVersion
+    if (matches && isRewritable && etag !== undefined && found.etag !== etag)
       throw new ObjectChangedError(`${call} ${bucket}/${key}: changed`)
     return found
   }
-  const factsOf = ({ bytes, etag, versionId, lastModified, tags }: StoredVersion): ObjectFacts => ({
+  const factsOf = (
+    { bytes, etag, versionId, lastModified, tags }: StoredVersion,
+    asked: ObjectRef,
+  ): ObjectFacts & { servedAt: Date } => ({
     size: bytes.length,
     etag,
-    versionId,
+    versionId: asked.versionId === nullVersion ? nullVersion : versionId,
     lastModified,
     tagCount: Object.keys(tags).length,
+    servedAt: new Date(Math.floor((store.now ?? firstUpload + uploads * 1000) / 1000) * 1000),
   })
 
   const store: FakeObjectStore = {
@@ -80,16 +91,21 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
     cutAfterBytes: undefined,
     ignoresIfMatch: false,
     keysPerPage: 1000,
+    versioning: (options.versioned ?? true) ? 'enabled' : 'off',
+    now: undefined,
     put(bucket, key, content, tags = {}) {
       const bytes = Buffer.from(content)
-      if (!versioned)
-        all.splice(0, all.length, ...all.filter((one) => one.bucket !== bucket || one.key !== key))
+      if (store.versioning !== 'enabled') {
+        const isOverwritten = (one: StoredVersion) =>
+          one.bucket === bucket && one.key === key && one.versionId === undefined
+        all.splice(0, all.length, ...all.filter((one) => !isOverwritten(one)))
+      }
       const version: StoredVersion = {
         bucket,
         key,
-        versionId: versioned ? randomUUID() : undefined,
+        versionId: store.versioning === 'enabled' ? randomUUID() : undefined,
         etag: createHash('md5').update(bytes).digest('hex'),
-        lastModified: new Date(1_800_000_000_000 + all.length * 1000),
+        lastModified: new Date(firstUpload + uploads++ * 1000),
         bytes,
         tags,
       }
@@ -110,11 +126,11 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
         }
       }
       return {
-        ...factsOf(found),
+        ...factsOf(found, object),
         body: Readable.from(source(), { objectMode: false }) as unknown as IncomingMessage,
       }
     },
-    head: async (object) => factsOf(find('head', object)),
+    head: async (object) => factsOf(find('head', object), object),
     tags: async (object) => ({ ...find('tags', object).tags }),
     async setTags(object, tags) {
       find('setTags', object).tags = { ...tags }

@@ -247,7 +247,8 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
     ) {
       const facts = await store.head({ bucket: of, key, versionId })
       const detail = { at: '', reason: '', signature: '', engine: '' }
-      const mark = { tag, reason, signatureVersion, detail }
+      const judgedAt = facts.servedAt ?? new Date()
+      const mark = { tag, reason, signatureVersion, judgedAt, detail }
       await marks(record !== true).write({ bucket: of, key, facts }, mark)
     },
     async publish(exchange, key, body) {

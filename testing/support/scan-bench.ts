@@ -84,11 +84,18 @@ export type ScanBench = Awaited<ReturnType<typeof scanBench>>
 
 /** A MinIO event for one object, as a message. */
 export function eventMessage(
-  object: { key: string; versionId?: string | undefined; etag?: string; bucket?: string },
+  object: {
+    key: string
+    versionId?: string | undefined
+    etag?: string
+    bucket?: string
+    lastModified?: Date | undefined
+  },
   about: Partial<ScanMessage> = {},
 ): ScanMessage {
   const record = {
     eventSource: 'minio:s3',
+    eventTime: object.lastModified?.toISOString(),
     eventName: 's3:ObjectCreated:Put',
     s3: {
       bucket: { name: object.bucket ?? bucket },
@@ -106,15 +113,16 @@ export function eventMessage(
 function asMessage(content: unknown, about: Partial<ScanMessage>): ScanMessage {
   const { attempt = 1, deliveries = 0, again = attempt > 1 || deliveries > 0, ...rest } = about
   const body = Buffer.from(JSON.stringify(content))
-  return { body, attempt, deliveries, again, signal: new AbortController().signal, ...rest }
+  const { signal } = new AbortController()
+  return { body, attempt, deliveries, again, fromStore: false, signal, ...rest }
 }
 
 export function jobMessage(
   kind: string,
   objects: unknown[],
-  about: Partial<ScanMessage> & { id?: string; previous?: string } = {},
+  about: Partial<ScanMessage> & { id?: string; previous?: string; after?: Date } = {},
 ): ScanMessage {
-  const { id, previous, ...rest } = about
+  const { id, previous, after, ...rest } = about
   const named = objects.map((one) => ({ ...(one as object), previous }))
-  return asMessage({ objects: named, trigger: { kind, id } }, rest)
+  return asMessage({ objects: named, trigger: { kind, id, after } }, rest)
 }

@@ -54,6 +54,7 @@ export function deliveryOf(message: unknown, overrides: Partial<Delivery> = {}):
     attempt: 1,
     deliveries: 0,
     again: false,
+    fromStore: false,
     messageId: '0b9e2d1c-5d3a-5f7e-9a46-1f6f3a5e7c10',
     type: undefined,
     routingKey: 'verdict.infected.storagebucket',

@@ -97,6 +97,37 @@ describe('actOnMessage', () => {
     expect(bench.store.all).to.deep.equal([infected])
   })
 
+  describe('for an object from before versioning', () => {
+    for (const versionId of ['null', undefined])
+      it(`deletes it for good, behind a newer version, when the job names it ${versionId}`, async () => {
+        bench.store.versioning = 'off'
+        const infected = bench.store.put(bucket, 'k', 'bad')
+        bench.store.versioning = 'enabled'
+        const newer = bench.store.put(bucket, 'k', 'good')
+        const removed: unknown[] = []
+        bench.store.before = (call, object) => {
+          if (call === 'remove') removed.push(object.versionId)
+        }
+        probed(true, true)
+
+        await actOnMessage(job({ ...infected, versionId }), deps())
+
+        expect(bench.store.all).to.deep.equal([newer])
+        expect(removed).to.deep.equal(['null'])
+      })
+
+    it('refuses it while versioning is suspended, for an upload takes its place', async () => {
+      bench.store.versioning = 'suspended'
+      const infected = bench.store.put(bucket, 'k', 'bad')
+      probed(false, false)
+
+      const error = await rejection(actOnMessage(job({ ...infected, versionId: 'null' }), deps()))
+
+      expect(error).to.be.instanceOf(FatalError)
+      expect(bench.store.all).to.deep.equal([infected])
+    })
+  })
+
   describe('on an unversioned bucket', () => {
     beforeEach(() => begin(false))
 

@@ -23,12 +23,12 @@ import {
 import { rejection } from '../../support/rejection.ts'
 import { secretOf } from '../../support/webhook-receiver.ts'
 
-const isProven = ({ key, versionId, etag, lastModified, tags }: StoredVersion) =>
-  readProof(
-    tags['scanned-proof'],
-    { bucket, key, versionId, etag, lastModified, verdict: tags['scanned'] ?? '' },
-    [proofKey],
-  )
+const isProven = ({ key, versionId, etag, lastModified, bytes, tags }: StoredVersion) => {
+  const size = bytes.length
+  const verdict = tags['scanned'] ?? ''
+  const facts = { bucket, key, versionId, etag, lastModified, size, verdict }
+  return readProof(tags['scanned-proof'], facts, [proofKey])
+}
 
 describe('scanMessage', () => {
   let bench: ScanBench
@@ -51,7 +51,7 @@ describe('scanMessage', () => {
     await scan(version)
 
     expect(version.tags['scanned']).to.equal('clean')
-    expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27800' })
+    expect(isProven(version)).to.deep.include({ reason: 0, signatureVersion: '27800' })
     expect(routes()).to.deep.equal(['verdict.clean.storagebucket'])
     expect(bench.published[0]?.json).to.deep.include({ type: 'object.scan.clean' })
   })
@@ -143,7 +143,7 @@ describe('scanMessage', () => {
   it('scans an object that brings its own verdict tag, and corrects it', async () => {
     const version = put(marker, {
       scanned: 'clean',
-      'scanned-proof': '1.0.27800.AAAAAAAAAAAAAAAAAAAAAA',
+      'scanned-proof': '2.0.27800.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
       mine: 'y',
     })
 
@@ -565,8 +565,154 @@ describe('scanMessage', () => {
       const current = bench.store.all.at(-1)
       expect(current?.tags).to.deep.equal({ mine: 'x' })
       const job = bench.published.find((one) => one.routingKey === 's3minioqueue')
-      expect(job?.json).to.deep.include({ objects: [{ bucket, key: 'a.txt' }] })
+      expect(job?.json).to.deep.include({ objects: [{ bucket, key: 'a.txt', versionId: 'null' }] })
     })
+  })
+
+  describe('for an object from before versioning, or written while it was suspended', () => {
+    it('judges it behind a newer version, which is not judged in its place', async () => {
+      bench.store.versioning = 'off'
+      const old = put(`old ${marker}`)
+      bench.store.versioning = 'enabled'
+      const newer = put('newer')
+
+      await scanMessage(
+        jobMessage('sweep', [{ bucket, key: 'a.txt', versionId: 'null', etag: old.etag }]),
+        bench.deps,
+      )
+
+      expect(old.tags['scanned']).to.equal('infected')
+      expect(newer.tags).to.deep.equal({})
+      expect(bench.published[1]?.json).to.deep.include({ action: 'delete' })
+      expect(bench.published[1]?.json['object']).to.include({ versionId: 'null', etag: old.etag })
+    })
+
+    it('scans what has taken its place instead, and puts no tag of the old bytes on it', async () => {
+      bench.store.versioning = 'suspended'
+      const old = put('old')
+      bench.engine.judge = () => {
+        put(`new ${marker}`, { mine: 'x' })
+        return { status: 'clean' }
+      }
+
+      await scan({ ...old, versionId: 'null' })
+
+      const current = bench.store.all.at(-1)
+      expect(current?.tags).to.deep.equal({ mine: 'x' })
+      const job = bench.published.find((one) => one.routingKey === 's3minioqueue')
+      expect(job?.json['objects']).to.deep.equal([{ bucket, key: 'a.txt', versionId: 'null' }])
+    })
+
+    it('still counts the verdict from before the bucket was versioned', async () => {
+      bench.store.versioning = 'off'
+      const old = put('old')
+      await scan(old)
+      bench.store.versioning = 'enabled'
+      bench.store.calls.length = 0
+
+      await scanMessage(
+        jobMessage('sweep', [{ bucket, key: 'a.txt', versionId: 'null' }]),
+        bench.deps,
+      )
+
+      expect(bench.store.calls).not.to.include('open')
+    })
+  })
+
+  describe('for other bytes under the same version, ETag, size and date', () => {
+    const later = new Date(1_800_000_500_000)
+    /** As MinIO lets an uploader do it: the tags, and with them the proof, come along. */
+    const forge = (version: StoredVersion, content: string) => {
+      version.bytes = Buffer.from(content)
+      bench.store.now = later.getTime() + 5
+    }
+    const [harmless, virus] = [`x${' '.repeat(marker.length)}`, `x${marker}`]
+
+    it('an event judges them, whatever is proven', async () => {
+      const version = put(harmless)
+      await scan(version)
+      forge(version, virus)
+
+      await scan({ ...version, lastModified: later })
+
+      expect(version.tags['scanned']).to.equal('infected')
+    })
+
+    it('a verify job of the audit log, or of the spool lane, judges them', async () => {
+      const version = put(harmless)
+      await scan(version)
+      forge(version, virus)
+
+      await scanMessage(jobMessage('verify', [version], { after: later }), bench.deps)
+
+      expect(version.tags['scanned']).to.equal('infected')
+    })
+
+    it('where the proof is a record, too', async () => {
+      const own = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`t${index}`, 'x']))
+      const version = put(harmless, own)
+      await scan(version)
+      expect(bench.store.records.size).to.equal(1)
+      forge(version, virus)
+
+      await scan({ ...version, lastModified: later })
+
+      expect(bench.published.map(({ routingKey }) => routingKey)).to.include(
+        `verdict.infected.${bucket}`,
+      )
+    })
+
+    it('a clean verdict may take the place of the infected one of the bytes before', async () => {
+      const version = put(virus)
+      await scan(version)
+      forge(version, harmless)
+
+      await scan({ ...version, lastModified: later })
+
+      expect(version.tags['scanned']).to.equal('clean')
+    })
+
+    it('an event that came twice is still needless, and so is one from before the proof', async () => {
+      const version = put(harmless)
+      await scan(version)
+      bench.store.calls.length = 0
+
+      await scan(version)
+      await scan({ ...version, lastModified: new Date(0) })
+
+      expect(bench.store.calls.filter((call) => call === 'setTags')).to.deep.equal([])
+    })
+
+    it('an event without a time is never needless', async () => {
+      const version = put(harmless)
+      await scan(version)
+
+      await scanMessage(eventMessage({ ...version, lastModified: undefined }), bench.deps)
+
+      expect(bench.published).to.have.length(2)
+    })
+
+    it('a re-scan keeps the time of the first judgement', async () => {
+      const version = put(harmless)
+      await scan(version)
+      const first = isProven(version)?.judgedAt
+      bench.store.now = later.getTime()
+
+      await scanMessage(jobMessage('manual', [version]), bench.deps)
+
+      expect(isProven(version)?.judgedAt).to.deep.equal(new Date(later.getTime() - 1))
+      expect(isProven(version)?.firstJudgedAt).to.deep.equal(first)
+    })
+  })
+
+  it('takes no job in our own words from where only the store may speak', async () => {
+    const version = put(`x${marker}`)
+    const forged = jobMessage('rescan', [version], { previous: 'infected' })
+
+    const error = await rejection(scanMessage({ ...forged, fromStore: true }, bench.deps))
+
+    expect(error).to.be.instanceOf(DiscardError)
+    expect(bench.published).to.deep.equal([])
   })
 
   describe('for verify, sweep and re-scan jobs', () => {
@@ -691,7 +837,7 @@ describe('scanMessage', () => {
 
       await scanMessage(jobMessage('rescan', [version], { id: '27801' }), bench.deps)
 
-      expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27801' })
+      expect(isProven(version)).to.deep.include({ reason: 0, signatureVersion: '27801' })
     })
 
     it('tries later what an engine with older signatures still calls clean', async () => {
@@ -703,7 +849,7 @@ describe('scanMessage', () => {
       )
 
       expect(error).to.be.an.instanceOf(RetryLaterError)
-      expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27800' })
+      expect(isProven(version)).to.deep.include({ reason: 0, signatureVersion: '27800' })
     })
 
     it('is silent when newer signatures find the same, and proves it under them', async () => {
@@ -718,7 +864,7 @@ describe('scanMessage', () => {
       )
 
       expect(bench.published).to.have.length(0)
-      expect(isProven(version)).to.deep.equal({ reason: 0, signatureVersion: '27801' })
+      expect(isProven(version)).to.deep.include({ reason: 0, signatureVersion: '27801' })
     })
 
     it('tries again by a sweep what was given up, and leaves it alone by a verify job', async () => {
@@ -788,7 +934,7 @@ describe('scanMessage', () => {
     it('scans what only claims to be clean', async () => {
       const version = put(marker, {
         scanned: 'clean',
-        'scanned-proof': '1.0.1.AAAAAAAAAAAAAAAAAAAAAA',
+        'scanned-proof': '2.0.1.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
       })
 
       await scan(version)

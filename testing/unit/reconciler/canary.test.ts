@@ -12,7 +12,14 @@ import { rejection } from '../../support/rejection.ts'
 
 const bucket = 'uploads'
 const never = new AbortController().signal
-const clean: Proven = { tag: 'clean', reason: 0, signatureVersion: '100' }
+const at = new Date('2026-11-21T12:00:00Z')
+const clean: Proven = {
+  tag: 'clean',
+  reason: 0,
+  signatureVersion: '100',
+  judgedAt: at,
+  firstJudgedAt: at,
+}
 
 const gauge = (set: (value: number) => void) => ({ set }) as never
 

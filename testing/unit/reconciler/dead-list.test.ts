@@ -11,6 +11,7 @@ const now = 1_700_000_000_000
 const letter = (change: Partial<Letter> = {}): Letter => ({
   diedAt: new Date(now - 7_200_000),
   reason: 'EngineError',
+  fromStore: false,
   origin: 's3minioqueue',
   attempts: 5,
   error: 'scan: broken',

@@ -15,10 +15,18 @@ interface Given {
 }
 
 const letterOf = ({ body = {}, headers = {}, timestamp = at }: Given = {}) =>
-  readLetter({
-    content: Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body)),
-    properties: { headers, timestamp, messageId: 'id', type: 't' } as ConsumeMessage['properties'],
-  })
+  readLetter(
+    {
+      content: Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body)),
+      properties: {
+        headers,
+        timestamp,
+        messageId: 'id',
+        type: 't',
+      } as ConsumeMessage['properties'],
+    },
+    's3minioscan',
+  )
 
 const ours = {
   'avscan-origin': 's3minioqueue',
@@ -195,4 +203,14 @@ describe('publicationOf', () => {
       headers: { mine: 'kept', 'avscan-replayed': 1 },
     })
   })
+
+  for (const [how, headers] of [
+    ['settled it', { ...ours, 'avscan-from-store': 1 }],
+    ['was killed by it', { 'x-death': [{ exchange: 's3minioscan', reason: 'delivery_limit' }] }],
+  ] as const)
+    it(`does not make a job of ours of what came as an event, when a worker ${how}`, () => {
+      const { headers: sent } = publicationOf(letterOf({ headers }), 'q')
+
+      expect(sent).to.deep.equal({ 'avscan-replayed': 1, 'avscan-from-store': 1 })
+    })
 })

@@ -2,10 +2,13 @@ import { expect } from 'chai'
 import { isCandidate, whyWanted } from '../../../services/reconciler/selection.ts'
 import type { Proven } from '../../../services/shared/proven.ts'
 
-const proven = (tag: string, reason = 0, signatureVersion = '100'): Proven => ({
+const noon = new Date('2026-11-21T12:00:00Z')
+const proven = (tag: string, reason = 0, signatureVersion = '100', first = noon): Proven => ({
   tag,
   reason,
   signatureVersion,
+  judgedAt: noon,
+  firstJudgedAt: first,
 })
 const version = (more: object = {}) => ({
   key: 'a',
@@ -54,6 +57,36 @@ describe('what a re-scan wants', () => {
   }
 })
 
+describe('the window of a re-scan', () => {
+  const rescan = { kind: 'rescan', signatureVersion: '101', since: noon.toISOString() } as const
+
+  it('goes by the first judgement of the bytes, and not by that of the last re-scan', () => {
+    const [inside, before] = [noon, new Date(noon.getTime() - 1)].map((first) =>
+      whyWanted(proven('clean', 0, '100', first), rescan, { deletes: true }),
+    )
+
+    expect(inside).to.equal('signatures')
+    expect(before).to.equal(undefined)
+  })
+})
+
+describe('a sweep after something that events may not have told', () => {
+  const soon = new Date(noon.getTime() + 1).toISOString()
+
+  it('wants what was judged before, whatever was proven', () => {
+    for (const tag of ['clean', 'no', 'infected'])
+      expect(whyWanted(proven(tag), { kind: 'sweep', after: soon }, { deletes: false })).to.equal(
+        'unproven',
+      )
+  })
+
+  it('wants nothing that was judged since', () => {
+    expect(
+      whyWanted(proven('clean'), { kind: 'sweep', after: noon.toISOString() }, { deletes: true }),
+    ).to.equal(undefined)
+  })
+})
+
 describe('what a sweep looks at', () => {
   const since = '2026-11-21T07:00:00.900Z'
 
@@ -65,16 +98,22 @@ describe('what a sweep looks at', () => {
     ['an empty object', version({ size: 0 }), true],
   ] as const) {
     it(`${title}: ${looks ? 'yes' : 'no'}`, () => {
-      expect(isCandidate(found, {})).to.equal(looks)
+      expect(isCandidate(found, { kind: 'sweep' })).to.equal(looks)
     })
   }
 
   it('nothing older than the time that it begins from, to the second', () => {
     const [at, before] = ['2026-11-21T07:00:00Z', '2026-11-21T06:59:59.999Z'].map((time) =>
-      isCandidate(version({ lastModified: new Date(time) }), { since }),
+      isCandidate(version({ lastModified: new Date(time) }), { kind: 'sweep', since }),
     )
 
     expect(at).to.equal(true)
     expect(before).to.equal(false)
+  })
+
+  it('everything in a re-scan, for an uploader chooses the date that the store tells', () => {
+    const old = version({ lastModified: new Date(0) })
+
+    expect(isCandidate(old, { kind: 'rescan', since })).to.equal(true)
   })
 })

@@ -24,9 +24,16 @@ const bucket = 'uploads'
 const recordsBucket = 'avscan-records'
 const proofKey = 'k'.repeat(32)
 
-const prove = (version: StoredVersion, verdict: string, reason = 0, signatureVersion = '100') => {
-  const facts = { ...version, verdict, reason, signatureVersion }
-  version.tags = { scanned: verdict, 'scanned-proof': writeProof(facts, proofKey) }
+const prove = (
+  version: StoredVersion,
+  verdict: string,
+  reason = 0,
+  signatureVersion = '100',
+  judgedAt = version.lastModified,
+) => {
+  const facts = { ...version, size: version.bytes.length, verdict }
+  const proof = { reason, signatureVersion, judgedAt, firstJudgedAt: judgedAt }
+  version.tags = { scanned: verdict, 'scanned-proof': writeProof(facts, proof, proofKey) }
 }
 
 describe('a sweep', () => {
@@ -101,7 +108,10 @@ describe('a sweep', () => {
   it('queues exactly what has no proven verdict, each version as a job of its own', async () => {
     const [a, b, c, d] = [put('a'), put('b'), put('c', '1'), put('c', '2')]
     prove(a, 'clean')
-    b.tags = { scanned: 'clean', 'scanned-proof': '1.0.100.AAAAAAAAAAAAAAAAAAAAAA' }
+    b.tags = {
+      scanned: 'clean',
+      'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+    }
     prove(d, 'clean')
     store.put(bucket, 'folder/', '')
 

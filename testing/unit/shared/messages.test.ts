@@ -3,6 +3,7 @@ import { expect } from 'chai'
 import { DiscardError } from '../../../services/shared/errors.ts'
 import {
   decodeActionJob,
+  decodeEvents,
   decodeJobs,
   decodeOutMessage,
   messageId,
@@ -47,7 +48,12 @@ const only = (jobs: ScanJob[]) => {
 describe('decodeJobs: dialects', () => {
   for (const { store, body, job } of events) {
     it(`reads an event of ${store}`, () => {
-      expect(decodeJobs(bytes(body))).to.deep.equal([{ object: job, trigger: { kind: 'event' } }])
+      const [{ eventTime } = {}] = (body as { Records: { eventTime?: string }[] }).Records
+      const after = eventTime === undefined ? undefined : new Date(eventTime)
+
+      expect(decodeJobs(bytes(body))).to.deep.equal([
+        { object: job, trigger: { kind: 'event', after } },
+      ])
     })
   }
 
@@ -98,7 +104,6 @@ describe('decodeJobs: dialects', () => {
   for (const [what, versionId] of [
     ['missing', undefined],
     ['null', null],
-    ['"null"', 'null'],
     ['empty', ''],
     ['a number', 7],
   ] as const) {
@@ -106,6 +111,23 @@ describe('decodeJobs: dialects', () => {
       expect(only(decodeJobs(bytes(event({}, { versionId }))))?.versionId).to.equal(undefined)
     })
   }
+
+  it('keeps the version called null, which a store has where versioning is suspended', () => {
+    expect(only(decodeJobs(bytes(event({}, { versionId: 'null' }))))?.versionId).to.equal('null')
+  })
+
+  it('takes it for none from VersityGW, which says so of every version', () => {
+    expect(only(decodeJobs(bytes(versity({ key: 'a', versionId: 'null' }))))?.versionId).to.equal(
+      undefined,
+    )
+  })
+
+  for (const eventTime of [undefined, null, '', 'yesterday', 7])
+    it(`takes the event time ${JSON.stringify(eventTime)} for none`, () => {
+      const [job] = decodeJobs(bytes(event({ eventTime })))
+
+      expect(job?.trigger).to.deep.equal({ kind: 'event', after: undefined })
+    })
 
   it('strips the quotes of an etag and takes an empty one for none', () => {
     expect(only(decodeJobs(bytes(event({}, { eTag: '"abc-2"' }))))?.etag).to.equal('abc-2')
@@ -221,6 +243,19 @@ const malformed: Record<string, Buffer> = {
   'a job without a key': bytes({ objects: [{ bucket: 'b', key: '' }] }),
   'a job with an unknown trigger': bytes({ objects: [], trigger: { kind: 'because' } }),
 }
+
+describe('decodeEvents', () => {
+  it('reads what a store says as decodeJobs does', () => {
+    expect(decodeEvents(bytes(event({})))).to.deep.equal(decodeJobs(bytes(event({}))))
+  })
+
+  for (const kind of ['manual', 'verify', 'sweep', 'rescan'])
+    it(`refuses a ${kind} job: it could keep a verdict from being told`, () => {
+      const forged = { objects: [{ bucket: 'b', key: 'k', previous: 'clean' }], trigger: { kind } }
+
+      expect(() => decodeEvents(bytes(forged))).to.throw(DiscardError, 'only the store')
+    })
+})
 
 describe('decodeJobs: what is no message of ours', () => {
   it('takes no etag from what no store can have given, for it could not be asked for', () => {

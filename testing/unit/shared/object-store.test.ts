@@ -213,6 +213,7 @@ describe('createObjectStore', () => {
         etag: '"e"',
         'x-amz-version-id': 'null',
         'x-amz-tagging-count': '2',
+        date: 'Sat, 21 Nov 2026 04:00:07 GMT',
       })
       response.end('abc')
     })
@@ -227,6 +228,76 @@ describe('createObjectStore', () => {
       versionId: undefined,
       lastModified: new Date(lastModified),
       tagCount: 2,
+      servedAt: new Date('2026-11-21T04:00:07Z'),
+    })
+  })
+
+  it('says of a HEAD answered 412, which has no body, that other bytes are there', async () => {
+    await serve((_, response) => response.writeHead(412).end())
+
+    expect(await rejection(store.head({ ...object, etag: 'e' }))).to.be.instanceOf(
+      ObjectChangedError,
+    )
+  })
+
+  describe('of the version called null', () => {
+    const nullVersion = { ...object, versionId: 'null' }
+    let asked: string[]
+    let headers: Record<string, string>
+    /** Of the current version: what VersityGW names, and whether it knows the other one by its name. */
+    const answerAs = (current: string | undefined, knownByName: boolean, afterPut = current) =>
+      serve((request, response) => {
+        const named = request.url?.includes('versionId=null') === true
+        asked.push(`${request.method} ${named ? 'null' : 'current'}`)
+        if (request.method === 'GET' || request.method === 'HEAD')
+          Object.assign(headers, request.headers)
+        if (named && !knownByName) {
+          response.writeHead(404).end(request.method === 'HEAD' ? '' : xml('NoSuchVersion'))
+          return
+        }
+        const version = request.method === 'PUT' ? undefined : current
+        if (request.method === 'PUT') current = afterPut
+        response.writeHead(200, {
+          'content-length': '0',
+          'last-modified': lastModified,
+          ...(version === undefined || named ? {} : { 'x-amz-version-id': version }),
+        })
+        response.end()
+      })
+    beforeEach(() => {
+      asked = []
+      headers = {}
+    })
+
+    it('keeps that name although MinIO leaves it out of its answer, and guards it by its etag', async () => {
+      await answerAs('newer', true)
+
+      const facts = await store.head({ ...nullVersion, etag: 'e' })
+
+      expect(facts.versionId).to.equal('null')
+      expect(headers['if-match']).to.equal('"e"')
+      expect(asked).to.deep.equal(['HEAD null'])
+    })
+
+    it('finds it as the current one where VersityGW does not know it by its name', async () => {
+      await answerAs(undefined, false)
+
+      await store.setTags(nullVersion, { a: '1' })
+
+      expect(asked).to.deep.equal(['PUT null', 'HEAD current', 'PUT current', 'HEAD current'])
+    })
+
+    it('takes no newer version for it', async () => {
+      await answerAs('newer', false)
+
+      expect(await rejection(store.setTags(nullVersion, {}))).to.be.instanceOf(ObjectGoneError)
+      expect(asked).to.deep.equal(['PUT null', 'HEAD current'])
+    })
+
+    it('says when a newer version came in the moment in which it was tagged', async () => {
+      await answerAs(undefined, false, 'newer')
+
+      expect(await rejection(store.setTags(nullVersion, {}))).to.be.instanceOf(ObjectChangedError)
     })
   })
 

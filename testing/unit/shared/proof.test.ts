@@ -1,9 +1,11 @@
 // The proof tag: only who holds the key can write it, and it holds for exactly one version and verdict.
 import { expect } from 'chai'
 import {
+  judgedTime,
   proofVersion,
   readProof,
   writeProof,
+  type Proof,
   type ProvenFacts,
 } from '../../../services/shared/proof.ts'
 
@@ -14,23 +16,28 @@ const facts: ProvenFacts = {
   versionId: 'v1',
   etag: 'e1',
   lastModified: new Date('2026-11-21T04:00:00.000Z'),
+  size: 7,
   verdict: 'clean',
+}
+const proven: Proof = {
   reason: 0,
   signatureVersion: '27800',
+  judgedAt: new Date('2026-11-21T04:00:02.345Z'),
+  firstJudgedAt: new Date('2026-11-20T04:00:02.345Z'),
 }
 
 describe('writeProof and readProof', () => {
-  it('reads back reason and signature version', () => {
-    const proof = writeProof({ ...facts, verdict: 'no', reason: 101 }, key)
+  it('reads back what was concluded, and when', () => {
+    const said = { ...proven, reason: 101 }
+    const proof = writeProof({ ...facts, verdict: 'no' }, said, key)
 
-    expect(readProof(proof, { ...facts, verdict: 'no' }, [key])).to.deep.equal({
-      reason: 101,
-      signatureVersion: '27800',
-    })
+    expect(readProof(proof, { ...facts, verdict: 'no' }, [key])).to.deep.equal(said)
   })
 
   it('writes the same proof in every version to come', () => {
-    expect(writeProof(facts, key)).to.equal('1.0.27800.q5T69CI_m6EbvKEQ4DvKRK')
+    expect(writeProof(facts, proven, key)).to.equal(
+      '2.0.27800.20261121T040002345Z.20261120T040002345Z.z2vzqmLbp6OVzrEs7Ys5VA',
+    )
   })
 
   for (const change of [
@@ -39,50 +46,66 @@ describe('writeProof and readProof', () => {
     { versionId: 'v2' },
     { versionId: undefined },
     { etag: 'e2' },
+    { size: 8 },
     { verdict: 'infected' },
     { verdict: 'no' },
   ] satisfies Partial<ProvenFacts>[]) {
     it(`proves nothing about another ${JSON.stringify(change)}`, () => {
-      expect(readProof(writeProof(facts, key), { ...facts, ...change }, [key])).to.equal(undefined)
+      expect(readProof(writeProof(facts, proven, key), { ...facts, ...change }, [key])).to.equal(
+        undefined,
+      )
     })
   }
 
-  it('breaks when reason, signature version or mac are edited', () => {
-    const proof = writeProof(facts, key)
-    const [, , , mac = ''] = proof.split('.')
+  it('breaks when anything in it is edited', () => {
+    const parts = writeProof(facts, proven, key).split('.')
+    const mac = parts.at(-1) ?? ''
     const flipped = `${mac.startsWith('A') ? 'B' : 'A'}${mac.slice(1)}`
 
-    for (const edited of [`1.101.27800.${mac}`, `1.0.27801.${mac}`, `1.0.27800.${flipped}`])
+    for (const [index, value] of [
+      [1, '101'],
+      [2, '27801'],
+      [3, '20271121T040002345Z'],
+      [4, '20271120T040002345Z'],
+      [5, flipped],
+    ] as const) {
+      const edited = parts.with(index, value).join('.')
       expect(readProof(edited, facts, [key]), edited).to.equal(undefined)
+    }
+  })
+
+  it('does not count the proof of release 1.0, which names no time', () => {
+    expect(readProof('1.0.27800.q5T69CI_m6EbvKEQ4DvKRK', facts, [key])).to.equal(undefined)
   })
 
   it('does not let bytes wander from one fact into the next', () => {
-    const proof = writeProof({ ...facts, bucket: 'a', key: 'b","c' }, key)
+    const proof = writeProof({ ...facts, bucket: 'a', key: 'b","c' }, proven, key)
 
     expect(readProof(proof, { ...facts, bucket: 'a","b', key: 'c' }, [key])).to.equal(undefined)
   })
 
-  it('tells a version that is called null from one that is missing', () => {
-    const proof = writeProof({ ...facts, versionId: 'null' }, key)
+  it('holds for an object from before versioning, which the store calls null afterwards', () => {
+    const proof = writeProof({ ...facts, versionId: undefined }, proven, key)
 
-    expect(readProof(proof, { ...facts, versionId: undefined }, [key])).to.equal(undefined)
+    expect(readProof(proof, { ...facts, versionId: 'null' }, [key])).not.to.equal(undefined)
   })
 
-  it('tells uploads of the same bytes apart by their time where there are no versions', () => {
-    const unversioned = { ...facts, versionId: undefined }
-    const later = { ...unversioned, lastModified: new Date('2026-11-21T04:00:01.000Z') }
+  for (const versionId of [undefined, 'null'])
+    it(`tells uploads of the same bytes apart by their time where the version is ${versionId}`, () => {
+      const overwritable = { ...facts, versionId }
+      const later = { ...overwritable, lastModified: new Date('2026-11-21T04:00:01.000Z') }
 
-    expect(readProof(writeProof(unversioned, key), later, [key])).to.equal(undefined)
-  })
+      expect(readProof(writeProof(overwritable, proven, key), later, [key])).to.equal(undefined)
+    })
 
   it('holds for a version that its store dates anew, as VersityGW does when the next one is put', () => {
     const later = { ...facts, lastModified: new Date('2026-11-21T04:00:07.000Z') }
 
-    expect(readProof(writeProof(facts, key), later, [key])).not.to.equal(undefined)
+    expect(readProof(writeProof(facts, proven, key), later, [key])).not.to.equal(undefined)
   })
 
   it('holds for a key as VersityGW lists it', () => {
-    const proof = writeProof({ ...facts, key: 'a//b' }, key)
+    const proof = writeProof({ ...facts, key: 'a//b' }, proven, key)
 
     expect(readProof(proof, { ...facts, key: 'a/b' }, [key])).not.to.equal(undefined)
   })
@@ -91,11 +114,11 @@ describe('writeProof and readProof', () => {
     const unversioned = { ...facts, versionId: undefined }
     const exact = { ...unversioned, lastModified: new Date('2026-11-21T04:00:00.789Z') }
 
-    expect(readProof(writeProof(unversioned, key), exact, [key])).not.to.equal(undefined)
+    expect(readProof(writeProof(unversioned, proven, key), exact, [key])).not.to.equal(undefined)
   })
 
   it('still verifies by an old key, and not by a foreign one', () => {
-    const proof = writeProof(facts, 'o'.repeat(32))
+    const proof = writeProof(facts, proven, 'o'.repeat(32))
 
     expect(readProof(proof, facts, [key, 'o'.repeat(32)])).not.to.equal(undefined)
     expect(readProof(proof, facts, [key])).to.equal(undefined)
@@ -103,21 +126,24 @@ describe('writeProof and readProof', () => {
   })
 
   it('never verifies by an empty key, which everybody knows', () => {
-    expect(readProof(writeProof(facts, ''), facts, [key, ''])).to.equal(undefined)
+    expect(readProof(writeProof(facts, proven, ''), facts, [key, ''])).to.equal(undefined)
   })
 
+  const times = '20261121T040002345Z.20261120T040002345Z'
+  const mac = 'a'.repeat(22)
   for (const tag of [
     undefined,
     '',
     'clean',
-    '1.0.27800.',
-    '2.0.27800.aaaaaaaaaaaaaaaaaaaaaa',
-    '1.0.27800.aaaaaaaaaaaaaaaaaaaaa',
-    '1.0.27800.aaaaaaaaaaaaaaaaaaaaaaa',
-    '1.-1.27800.aaaaaaaaaaaaaaaaaaaaaa',
-    '1.0.27.800.aaaaaaaaaaaaaaaaaaaaaa',
-    `1.0.27800.${'ä'.repeat(22)}`,
-    '1.0.27800.aaaaaaaaaaaaaaaaaaaaaa\n',
+    `2.0.27800.${times}.`,
+    `1.0.27800.${times}.${mac}`,
+    `2.0.27800.${times}.${mac.slice(1)}`,
+    `2.0.27800.${times}.${mac}a`,
+    `2.-1.27800.${times}.${mac}`,
+    `2.0.27.800.${times}.${mac}`,
+    `2.0.27800.20261399T040002345Z.20261120T040002345Z.${mac}`,
+    `2.0.27800.${times}.${'ä'.repeat(22)}`,
+    `2.0.27800.${times}.${mac}\n`,
   ]) {
     it(`takes ${JSON.stringify(tag)} for no proof`, () => {
       expect(readProof(tag, facts, [key])).to.equal(undefined)
@@ -127,10 +153,31 @@ describe('writeProof and readProof', () => {
   it('fits a tag value and its characters, whatever the signature version is', () => {
     const odd = `ClamAV 1.4.3/27800/Fri "daily" ä ${'x'.repeat(300)}`
 
-    const proof = writeProof({ ...facts, reason: 199, signatureVersion: odd }, key)
+    const proof = writeProof(facts, { ...proven, reason: 199, signatureVersion: odd }, key)
 
     expect(proof).to.match(/^[A-Za-z0-9._-]+$/)
     expect(proof.length).to.be.at.most(256)
     expect(readProof(proof, facts, [key])?.signatureVersion).to.equal(proofVersion(odd))
+  })
+})
+
+describe('judgedTime', () => {
+  const servedAt = new Date('2026-11-21T04:00:02Z')
+  const at = (after: string | undefined) =>
+    judgedTime(servedAt, after === undefined ? undefined : new Date(after)).toISOString()
+
+  it('is just before the second that the store names, without an event', () => {
+    expect(at(undefined)).to.equal('2026-11-21T04:00:01.999Z')
+    expect(at('2026-11-21T03:00:00Z')).to.equal('2026-11-21T04:00:01.999Z')
+  })
+
+  it('is the time of the event within that second, for the download came after it', () => {
+    expect(at('2026-11-21T04:00:02.000Z')).to.equal('2026-11-21T04:00:02.000Z')
+    expect(at('2026-11-21T04:00:02.999Z')).to.equal('2026-11-21T04:00:02.999Z')
+  })
+
+  it('does not believe an event from the future: what it says would prove what comes until then', () => {
+    expect(at('2026-11-21T04:00:03.000Z')).to.equal('2026-11-21T04:00:01.999Z')
+    expect(at('2099-01-01T00:00:00Z')).to.equal('2026-11-21T04:00:01.999Z')
   })
 })
