@@ -295,7 +295,10 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         )
         return { ...factsOf(body, object), body }
       }),
-    head: (object) => byNullName(object, head),
+    head: async (object) => {
+      const facts = await byNullName(object, head)
+      return object.versionId === nullVersion ? { ...facts, versionId: nullVersion } : facts
+    },
     tags: (object) => byNullName(object, readTags),
     setTags: async (object, tags) => {
       const reached = await byNullName(object, async (named) => {

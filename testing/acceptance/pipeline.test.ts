@@ -74,7 +74,7 @@ for (const plan of openDeployments()) {
       const { data } = await webhook(object.key, /scan\.clean$/)
 
       expect(tags['scanned']).to.equal('clean')
-      expect(tags['scanned-proof']).to.match(/^1\.0\./)
+      expect(tags['scanned-proof']).to.match(/^2\.0\./)
       expect(data.scanResultDetails.scanResultStatus).to.equal('CLEAN')
       expect(data.scan.bytes).to.equal(samples.clean().length)
       expect(data.s3ObjectDetails.eTag).to.equal(object.etag)

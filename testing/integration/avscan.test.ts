@@ -5,6 +5,8 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { request } from 'undici'
+import { readLetter } from '../../services/reconciler/letter.ts'
+import { publicationOf } from '../../services/reconciler/replay.ts'
 import { loadConfig } from '../../services/shared/config.ts'
 import { amqpOptions } from '../../services/shared/broker.ts'
 import { eventually } from '../support/eventually.ts'
@@ -193,6 +195,29 @@ describe('avscan between real servers', function () {
 
     await eventually(async () => (await metric('avscan_jobs_dropped_total{why="gone"}')) === 1)
     expect((await channel.checkQueue('avscan.dead')).messageCount).to.equal(0)
+  })
+
+  it('takes no job in our own words from the exchange of the events, not even after a replay', async () => {
+    await begin()
+    await isReady()
+    const object = await put(samples.eicar(), 'forged')
+    await uploader.awaitDeleted(object)
+    const { key, versionId } = object
+    const forged = {
+      objects: [{ bucket, key, versionId, previous: 'infected' }],
+      trigger: { kind: 'rescan', id: '0' },
+    }
+
+    await publish(JSON.stringify(forged))
+    const letter = await dead()
+    const replayed = publicationOf(readLetter(letter, 's3minioscan'), 's3minioqueue')
+    channel.publish(replayed.exchange, replayed.routingKey, replayed.body, {
+      headers: replayed.headers,
+    })
+    const again = await dead()
+
+    for (const { properties } of [letter, again])
+      expect(properties.headers?.['avscan-error']).to.include('only the store may publish')
   })
 
   it('burns no attempt while clamd is away, and judges all that came meanwhile', async () => {

@@ -15,13 +15,17 @@ import { noTlsRabbitmq } from '../support/tls-rabbitmq.ts'
 
 if (noMinio !== undefined) console.log(`skipped: the reconciler on MinIO: ${noMinio}`)
 
-const forged = { scanned: 'clean', 'scanned-proof': '1.0.100.AAAAAAAAAAAAAAAAAAAAAA' }
+const forged = {
+  scanned: 'clean',
+  'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+}
 const nameOf = ({ object: { key, versionId } }: ScanJob) => `${key} ${versionId ?? ''}`
 const named = ({ key, versionId }: Put) => `${key} ${versionId ?? ''}`
 
-const event = ({ key, versionId }: Put, more: object = {}) => ({
+const event = ({ key, versionId }: Put, more: object = {}, eventTime?: Date) => ({
   Records: [
     {
+      eventTime,
       eventName: 's3:ObjectCreated:Put',
       eventSource: 'minio:s3',
       s3: {
@@ -98,6 +102,30 @@ for (const flavour of storeFlavours) {
         await bench.mark(recorded, 'clean', { record: true })
 
         expect(await check(event(clean), event(givenUp), event(recorded))).to.deep.equal([])
+      })
+
+      it('does not believe a proof from before the event, for other bytes may be there', async () => {
+        const object = await bench.put('spool/again')
+        await bench.mark(object, 'clean')
+        const { servedAt = new Date() } = await bench.store.head({ ...object })
+        const [before, later] = [-60_000, 60_000].map((ms) => new Date(servedAt.getTime() + ms))
+
+        const jobs = await check(event(object, {}, before), event(object, {}, later))
+
+        expect(jobs.map(({ trigger }) => trigger)).to.deep.equal([
+          { kind: 'verify', id: 'spool', after: later },
+        ])
+      })
+
+      it('takes no job in our own words, which could come only from somebody else', async () => {
+        const object = await bench.put('spool/words')
+
+        await send({ objects: [object], trigger: { kind: 'rescan' } })
+
+        const dead: ScanJob[] = []
+        await eventually(async () => dead.push(...(await bench.take(names.dead))) > 0)
+        expect(dead.map(nameOf)).to.deep.equal([named(object)])
+        expect(await bench.take(bench.queues.live)).to.deep.equal([])
       })
 
       it('does not believe tags that an uploader wrote', async () => {
@@ -249,6 +277,28 @@ for (const flavour of storeFlavours) {
         expect(jobs).to.include(named(newest))
         expect(jobs).not.to.include(named(next))
       })
+    })
+
+    it('sweeps what was judged before a write that no event has told of', async () => {
+      await bench.begin()
+      const [before, since] = [await bench.put('after/before'), await bench.put('after/since')]
+      await bench.mark(before, 'clean', { judgedAt: new Date(Date.now() - 60_000) })
+      await bench.mark(since, 'clean', { judgedAt: new Date(Date.now() + 60_000) })
+      await bench.idle()
+      await bench.take(bench.queues.bulk)
+      const after = new Date()
+
+      await bench.publish(names.jobs, names.reconcile, {
+        type: 'sweep.requested',
+        timestamp: after.toISOString(),
+        data: { id: 'a1', reason: 'the audit log', after },
+      })
+      await bench.swept('the audit log')
+
+      const jobs = await bench.take(bench.queues.bulk)
+      expect(jobs.map(nameOf)).to.include(named(before))
+      expect(jobs.map(nameOf)).not.to.include(named(since))
+      for (const { trigger } of jobs) expect(trigger.after).to.deep.equal(after)
     })
 
     it('scans again under new signatures, with the verdict before', async () => {

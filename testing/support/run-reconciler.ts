@@ -98,6 +98,8 @@ export interface Mark {
   signatureVersion?: string
   /** As with TAG_FILES=false. */
   record?: boolean
+  /** Default: now, by the store's clock. */
+  judgedAt?: Date
 }
 
 export interface BenchOptions {
@@ -243,11 +245,11 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
     async mark(
       { bucket: of, key, versionId },
       tag,
-      { reason = 0, signatureVersion = '100', record } = {},
+      { reason = 0, signatureVersion = '100', record, judgedAt: said } = {},
     ) {
       const facts = await store.head({ bucket: of, key, versionId })
       const detail = { at: '', reason: '', signature: '', engine: '' }
-      const judgedAt = facts.servedAt ?? new Date()
+      const judgedAt = said ?? facts.servedAt ?? new Date()
       const mark = { tag, reason, signatureVersion, judgedAt, detail }
       await marks(record !== true).write({ bucket: of, key, facts }, mark)
     },

@@ -4,10 +4,11 @@ import { join } from 'node:path'
 import { request } from 'undici'
 import { amqpOptions } from '../../services/shared/broker.ts'
 import { loadConfig } from '../../services/shared/config.ts'
+import type { ScanJob } from '../../services/shared/messages.ts'
 import { names, signaturesUpdatedKey } from '../../services/shared/topology.ts'
 import { eventually } from './eventually.ts'
 import { startClamd, type RealClamd } from './real-clamd.ts'
-import { findVersitygw, startStore, type RealStore } from './real-store.ts'
+import { findVersitygw, startStore, type RealStore, type StoreFlavour } from './real-store.ts'
 import { runInit } from './run-init.ts'
 import { freePorts, startProcess, testFolder, type TestProcess } from './test-process.ts'
 import { startTlsRabbitmq } from './tls-rabbitmq.ts'
@@ -23,7 +24,7 @@ export interface Told {
   body: {
     type: string
     data: {
-      s3ObjectDetails?: { objectKey: string }
+      s3ObjectDetails?: { objectKey: string; versionId?: string }
       scan?: { engines: { name: string }[]; signatureVersion: string }
       scanResultDetails?: { detail?: string }
       signatureVersion?: string
@@ -35,6 +36,10 @@ export interface Told {
 export interface WorkerBench {
   readonly clamd: RealClamd
   readonly uploader: Uploader
+  /** As the store's administrator, whom no policy stops. */
+  readonly root: Uploader
+  /** Puts a job on the live lane. */
+  publishJob(job: ScanJob): Promise<void>
   /** Everything published to avscan.verdicts, and what was asked of the reconciler; in order. */
   readonly told: Told[]
   readonly worker: TestProcess
@@ -51,7 +56,7 @@ export interface WorkerBench {
 }
 
 /** `retry.scale` is 0.005: delays of 5, 50, 300 and 3000 ms. */
-export async function workerBench(): Promise<WorkerBench> {
+export async function workerBench(flavour: StoreFlavour = 'versitygw'): Promise<WorkerBench> {
   const broker = await startTlsRabbitmq()
   const vhost = await broker.addVhost()
   const clamd = await startClamd({ maxObjectBytes: 8_000_000 })
@@ -71,7 +76,7 @@ export async function workerBench(): Promise<WorkerBench> {
     RETRY_SCALE: '0.005',
   }
   await prepare('broker', base)
-  const store: RealStore = await startStore({ flavour: 'versitygw', broker, vhost })
+  const store: RealStore = await startStore({ flavour, broker, vhost })
   const env: Record<string, string> = {
     ...base,
     ...store.env(),
@@ -81,13 +86,16 @@ export async function workerBench(): Promise<WorkerBench> {
     LOG_FORMAT: 'json',
   }
   await prepare('object-store', { ...env, VERSITYGW_BIN: findVersitygw() })
+  const place = { endpoint: store.url, caFile: env['TLS_CA'] ?? '', region: store.region, bucket }
   const uploader = createUploader({
-    endpoint: store.url,
-    caFile: env['TLS_CA'] ?? '',
-    region: store.region,
-    bucket,
+    ...place,
     accessKey: 'miniouser',
     secretKey: secret('upload'),
+  })
+  const root = createUploader({
+    ...place,
+    accessKey: store.rootUser,
+    secretKey: store.rootPassword,
   })
   const { adminUser, adminPassword } = broker
   const adminEnv = { ADMIN_BROKER_USER: adminUser, ADMIN_BROKER_PASSWORD: adminPassword }
@@ -112,7 +120,13 @@ export async function workerBench(): Promise<WorkerBench> {
   const bench: WorkerBench = {
     clamd,
     uploader,
+    root,
     told,
+    async publishJob({ object, trigger }) {
+      const body = Buffer.from(JSON.stringify({ objects: [object], trigger }))
+      channel.publish(names.jobs, 's3minioqueue', body, { persistent: true })
+      await channel.waitForConfirms()
+    },
     get worker() {
       if (worker === undefined) throw new Error('begin first')
       return worker
@@ -161,6 +175,7 @@ export async function workerBench(): Promise<WorkerBench> {
       await worker?.kill()
       await admin.close()
       uploader.close()
+      root.close()
       await clamd.close()
       await store.kill()
     },
