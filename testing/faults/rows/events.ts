@@ -6,7 +6,10 @@ import { samples } from '../../support/samples.ts'
 import type { FaultContext, Row } from '../types.ts'
 import { forget, requestSweep, stopWorkers, wakeWorkers, withReconciler } from './steps.ts'
 
-const lies = { scanned: 'clean', 'scanned-proof': '1.0.100.AAAAAAAAAAAAAAAAAAAAAA' }
+const lies = {
+  scanned: 'clean',
+  'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+}
 
 /** MinIO refuses our tags in a header, and takes them in a form. */
 async function postForm({ uploader, deployment }: FaultContext, key: string, bytes: Buffer) {
