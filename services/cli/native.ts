@@ -5,8 +5,9 @@ import { FatalError } from '../shared/errors.ts'
 import { findRabbitmq } from './broker-process.ts'
 import { runCanary } from './canary.ts'
 import { findProgram } from './find-program.ts'
+import { removeAbandonedBuilds } from './go-build.ts'
 import { installPackages, missingPackages } from './install-packages.ts'
-import { chooseFlavour, findStore } from './install-store.ts'
+import { chooseFlavour, installStore, type FlavourChoice } from './install-store.ts'
 import { layoutOf, makeFolders, socketFallback, type Layout } from './layout.ts'
 import { showLogs } from './logs.ts'
 import {
@@ -112,22 +113,22 @@ async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise
   const source = parseSignatureSource(settings['SIGNATURES'])
   const { secrets, created } = ensureSecrets(paths.envFile)
   if (created) say(`  secrets: generated into ${paths.envFile}`)
-  const { flavour, why } = chooseFlavour({
+  const choice = chooseFlavour({
     asked: settings['STORE_FLAVOUR'],
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     before: before?.['STORE_FLAVOUR'] as StoreFlavour | undefined,
-    hasMinio: ['minio', 'mc'].every((name) => findProgram(name, process.env['PATH']) !== undefined),
   })
-  say(`  store: ${flavour === 'minio' ? 'MinIO' : 'VersityGW'}, because ${why}`)
+  say(`  store: ${choice.flavour === 'minio' ? 'MinIO' : 'VersityGW'}, because ${choice.why}`)
   makeFolders(layout)
   const live = liveState(runDir)
   const kept = readPorts(runDir)
   const ours = new Set(live === undefined || kept === undefined ? [] : listPorts(kept))
   const ports = await choosePorts({ runDir, scale, wellKnown: paths.isDefault, ours })
-  const known = { paths, layout, ports, secrets, settings, scale, flavour }
+  const known = { paths, layout, ports, secrets, settings, scale, flavour: choice.flavour }
   // Before minutes are spent on anything else.
   const config = planConfig(known)
-  const programs = await installPrograms(paths.toolsDir, flavour)
+  const programs = await installPrograms(paths.toolsDir, choice)
+  const { flavour } = programs.store
   const signatures = await prepareSignatures({
     source,
     root: layout.signatures,
@@ -135,7 +136,7 @@ async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise
   })
   if (signatures.set === 'test') warnOfTestSet(signatures.trouble)
   saveSettings(runDir, { ...settings, STORE_FLAVOUR: flavour, SIGNATURE_SET: signatures.set })
-  const input: PlanInput = { ...known, programs, signatures }
+  const input: PlanInput = { ...known, flavour, programs, signatures }
   await bringUp(input)
   const there = readNativeAccess(paths)
   await step('EICAR canary through bucket, queue, engine and action', () =>
@@ -144,7 +145,7 @@ async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise
 }
 
 /** The programs of the native runtime; those that are not there are installed, or built into `toolsDir`. */
-export async function installPrograms(toolsDir: string, flavour: StoreFlavour): Promise<Programs> {
+export async function installPrograms(toolsDir: string, choice: FlavourChoice): Promise<Programs> {
   const path = process.env['PATH']
   const found = () => ({
     rabbitmq: findRabbitmq(),
@@ -167,7 +168,7 @@ export async function installPrograms(toolsDir: string, flavour: StoreFlavour): 
       `apt has installed ${packages.join(', ')}, yet a program of it is not found`,
       'apt-get install --reinstall of those packages; their programs must lie below /usr',
     )
-  return { rabbitmq, clamd, freshclam, store: await findStore(flavour, toolsDir) }
+  return { rabbitmq, clamd, freshclam, store: await installStore(choice, toolsDir) }
 }
 
 /** Broker before topology before store before bucket rule: a store loses an event that cannot be routed. */
@@ -223,7 +224,7 @@ async function runInit(
   const outcome = await runCommand(
     [process.execPath, join(input.paths.root, 'services/init/main.ts'), what],
     {
-      env: { ...initEnvironment(input), VERSITYGW_BIN: input.programs.store },
+      env: initEnvironment(input),
       cwd: input.layout.runDir,
     },
   )
@@ -234,29 +235,32 @@ async function runInit(
     )
 }
 
-async function clean({ runDir, isDefault }: Paths): Promise<void> {
+async function clean({ runDir, toolsDir, isDefault }: Paths): Promise<void> {
   const count = await step('stopping everything', () => stopSupervision(runDir))
   rmSync(socketFallback(runDir), { recursive: true, force: true })
-  if (isDefault) await removeOwnFiles(runDir)
+  if (isDefault) await removeOwnFiles(runDir, toolsDir)
   else rmSync(runDir, { recursive: true, force: true })
-  say(`  removed: ${count} processes and ${runDir}`)
+  removeAbandonedBuilds(toolsDir)
+  say(`  removed: ${count} processes and ${isDefault ? 'what they had in ' : ''}${runDir}`)
 }
 
 const ownEntries =
-  'certs broker engine store scan log bin compile-cache spec.json state.json ports.json settings.json'
+  'certs broker engine store scan log compile-cache spec.json state.json ports.json settings.json'
 
 /** Deployments of tests live below `.run` too; those that run, and what others put there, are not ours to remove. */
-async function removeOwnFiles(runDir: string): Promise<void> {
+async function removeOwnFiles(runDir: string, toolsDir: string): Promise<void> {
   const ours = new Set(ownEntries.split(' '))
   const left: string[] = []
   for (const entry of existsSync(runDir) ? readdirSync(runDir) : []) {
     const path = join(runDir, entry)
+    // `clean --tools` removes it.
+    if (path === toolsDir) continue
     const owner = Number(/^(?:test|deployment|build)-(\d+)(?:-|$)/.exec(entry)?.[1] ?? Number.NaN)
     const isAbandoned = Number.isInteger(owner) && !existsSync(`/proc/${owner}`)
     if (isAbandoned) await stopSupervision(path)
     if (isAbandoned || ours.has(entry)) rmSync(path, { recursive: true, force: true })
     else left.push(entry)
   }
-  if (left.length > 0) return say(`  left, for it is not this deployment's: ${left.join(', ')}`)
-  rmSync(runDir, { recursive: true, force: true })
+  if (left.length > 0) say(`  left, for it is not this deployment's: ${left.join(', ')}`)
+  else if (!existsSync(toolsDir)) rmSync(runDir, { recursive: true, force: true })
 }

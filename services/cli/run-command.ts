@@ -13,6 +13,8 @@ export interface RunOptions {
   /** Given every chunk of output as it comes. */
   onOutput?: (text: string) => void
   timeoutMs?: number
+  /** Ends it. */
+  signal?: AbortSignal
 }
 
 /** Never throws: a program that cannot be started ends with code 127 and the reason in stderr. */
@@ -24,6 +26,7 @@ export function runCommand(command: readonly string[], options: RunOptions = {})
       env: options.env ?? process.env,
       stdio: ['ignore', 'pipe', 'pipe'],
       ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
     })
     let stdout = ''
     let stderr = ''

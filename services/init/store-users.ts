@@ -69,8 +69,9 @@ export function minioAdmin(options: AdminOptions, login: Login) {
     MC_HOST_store: `${protocol}//${encodeURIComponent(name)}:${encodeURIComponent(password)}@${host}`,
     MC_DISABLE_PAGER: '1',
   }
+  const binary = process.env['MC_BIN'] || 'mc'
   const mc = (args: string[], input?: string) =>
-    run('mc', ['--json', '--no-color', ...args], env, input)
+    run(binary, ['--json', '--no-color', ...args], env, input)
   const json = async <T>(args: string[]): Promise<T | undefined> => {
     try {
       return JSON.parse((await mc(args)).stdout) as T

@@ -63,7 +63,7 @@ if (trouble !== undefined && !required) {
   writeFileSync(
     attachment,
     JSON.stringify({
-      title: 'Docker Compose with VersityGW',
+      title: 'Docker Compose with MinIO',
       env,
       receiverHost: bridge?.address ?? '0.0.0.0',
       receiverName: 'host.docker.internal',

@@ -1,11 +1,12 @@
 // The fault suite: breaks a deployed stack in every way we know, and checks every object and every webhook afterwards.
-// Usage: node testing/faults/run.ts [--store versitygw|minio] [--only NAME …] [--short] [--objects N] [--seed N] [--list] [--hold]
+// Usage: node testing/faults/run.ts [--store minio|versitygw] [--only NAME …] [--short] [--objects N] [--seed N] [--list] [--hold]
 // --hold leaves the deployment of a row that failed as it is, until its file `hold` is removed.
 // Writes testing/faults/results/<short|full>.{md,json}; ends with `N passed, N failed, N skipped`.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { findProgram } from '../../services/cli/find-program.ts'
+import { findStore } from '../../services/cli/install-store.ts'
+import { findPaths } from '../../services/cli/paths.ts'
 import type { StoreFlavour } from '../../services/cli/store-process.ts'
 import { describeError } from '../../services/shared/errors.ts'
 import { randomSeed } from './mix.ts'
@@ -42,22 +43,26 @@ function wantedRows(): Row[] {
   )
 }
 
-function stores(): StoreFlavour[] {
+async function stores(): Promise<StoreFlavour[]> {
   const { store } = values
   if (store === 'minio' || store === 'versitygw') return [store]
-  if (store !== undefined) throw new Error(`--store is versitygw or minio, not ${store}`)
-  const hasMinio = ['minio', 'mc'].every((name) => findProgram(name, process.env['PATH']))
-  if (!hasMinio) print('MinIO: skipped, minio and mc are not on PATH')
-  return hasMinio && !values.short ? ['versitygw', 'minio'] : ['versitygw']
+  if (store !== undefined) throw new Error(`--store is minio or versitygw, not ${store}`)
+  try {
+    await findStore('minio', findPaths({}).toolsDir)
+  } catch (error) {
+    print(`MinIO: skipped, ${describeError(error)}`)
+    return ['versitygw']
+  }
+  return values.short ? ['minio'] : ['minio', 'versitygw']
 }
 
 /** Twice is for the rows in which the store has a part: all of them on both would take more than an hour. */
 function notOn(row: Row, store: StoreFlavour): string | undefined {
   if (row.stores !== undefined && !row.stores.includes(store))
     return `only on ${row.stores.join(', ')}`
-  const isSecond = store === 'minio' && values.store === undefined && row.stores === undefined
+  const isSecond = store === 'versitygw' && values.store === undefined && row.stores === undefined
   return isSecond && row.everyStore !== true
-    ? 'the store has no part in it, and it was played on versitygw (--store minio plays it here)'
+    ? 'the store has no part in it, and it was played on minio (--store versitygw plays it here)'
     : undefined
 }
 
@@ -166,7 +171,7 @@ async function main(): Promise<number> {
   const seed = values.seed === undefined ? randomSeed() : Number(values.seed)
   print(`seed ${seed}`)
   const results: RowResult[] = []
-  for (const store of stores()) {
+  for (const store of await stores()) {
     const here = wanted.filter((row) => {
       const why = notOn(row, store)
       if (why !== undefined) results.push(skippedRow(row, store, why))

@@ -11,7 +11,7 @@ import { loadConfig } from '../../services/shared/config.ts'
 import { amqpOptions } from '../../services/shared/broker.ts'
 import { eventually } from '../support/eventually.ts'
 import { noClamd, startClamd, type RealClamd } from '../support/real-clamd.ts'
-import { findVersitygw, startStore, type RealStore } from '../support/real-store.ts'
+import { firstStore, startStore, type RealStore } from '../support/real-store.ts'
 import { runInit } from '../support/run-init.ts'
 import { samples } from '../support/samples.ts'
 import { freePorts, startProcess, testFolder, type TestProcess } from '../support/test-process.ts'
@@ -59,7 +59,7 @@ describe('avscan between real servers', function () {
     const base = { ...broker.env({ vhost }), ...secrets, RETRY_SCALE: '0.005' }
     const declared = await runInit(['broker'], base)
     expect(declared.code, declared.stdout).to.equal(0)
-    store = await startStore({ flavour: 'versitygw', broker, vhost })
+    store = await startStore({ flavour: firstStore, broker, vhost })
     env = {
       ...base,
       ...store.env(),
@@ -69,7 +69,7 @@ describe('avscan between real servers', function () {
       MAX_OBJECT_BYTES: '8000000',
       LOG_FORMAT: 'json',
     }
-    const prepared = await runInit(['object-store'], { ...env, VERSITYGW_BIN: findVersitygw() })
+    const prepared = await runInit(['object-store'], env)
     expect(prepared.code, prepared.stdout).to.equal(0)
     uploader = createUploader({
       endpoint: store.url,

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:https'
-import { delimiter, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { Client } from 'minio'
 import { createAuthority, issueServer } from '../../services/init/x509.ts'
@@ -10,13 +10,7 @@ import { errorCode } from '../../services/shared/errors.ts'
 import { bucketProbeKey } from '../../services/shared/object-store.ts'
 import { eventually } from '../support/eventually.ts'
 import { runInit } from '../support/run-init.ts'
-import {
-  findVersitygw,
-  noMinio,
-  startStore,
-  type RealStore,
-  type StoreFlavour,
-} from '../support/real-store.ts'
+import { noMinio, startStore, type RealStore } from '../support/real-store.ts'
 import { testCerts } from '../support/test-certs.ts'
 import { freePorts, testFolder } from '../support/test-process.ts'
 import { noTlsRabbitmq, startTlsRabbitmq, type TlsRabbitmq } from '../support/tls-rabbitmq.ts'
@@ -55,7 +49,7 @@ const attempt = async (act: () => Promise<unknown>): Promise<string> => {
   }
 }
 
-for (const flavour of ['versitygw', 'minio'] as const)
+for (const flavour of ['minio', 'versitygw'] as const)
   describe(`init object-store on ${flavour}`, function () {
     this.timeout(180_000)
     let store: RealStore
@@ -85,7 +79,6 @@ for (const flavour of ['versitygw', 'minio'] as const)
         RECONCILER_STORE_PASSWORD: secret('reconciler'),
         CANARY_STORE_PASSWORD: secret('canary'),
         INIT_TIMEOUT: '20',
-        ...toolEnv(flavour),
       }
     })
 
@@ -451,13 +444,6 @@ for (const flavour of ['versitygw', 'minio'] as const)
         .and.not.match(/0123456789abcdef/)
     })
   })
-
-/** mc only needs a PATH; VersityGW may have been built into a folder of ours. */
-function toolEnv(flavour: StoreFlavour): Record<string, string> {
-  if (flavour === 'minio') return {}
-  const binary = findVersitygw()
-  return { PATH: `${dirname(binary)}${delimiter}${process.env['PATH'] ?? ''}` }
-}
 
 async function expiredCertificate() {
   const { folder } = await testCerts()

@@ -4,7 +4,6 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { projectName } from '../../services/cli/compose-command.ts'
-import { findProgram } from '../../services/cli/find-program.ts'
 import { findPaths } from '../../services/cli/paths.ts'
 import { parseEnvFile } from '../../services/cli/secrets.ts'
 import { stopSupervision, liveState } from '../../services/cli/supervision.ts'
@@ -13,6 +12,7 @@ import { fetchText } from '../../services/cli/readiness.ts'
 import { sendSignal } from '../../services/cli/processes.ts'
 import type { StoreFlavour } from '../../services/cli/store-process.ts'
 import { eventually } from './eventually.ts'
+import { noMinio } from './real-store.ts'
 import type { UploaderOptions } from './uploader.ts'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -50,21 +50,18 @@ export function openDeployments(): DeploymentPlan[] {
   const attached = process.env['ACCEPTANCE_ENV']
   if (attached !== undefined && attached !== '') return [attachedPlan(attached)]
   const local = { receiverHost: '127.0.0.1', receiverName: '127.0.0.1' }
-  const hasMinio = ['minio', 'mc'].every(
-    (name) => findProgram(name, process.env['PATH']) !== undefined,
-  )
   return [
+    {
+      ...local,
+      title: 'the native runtime with MinIO',
+      skip: noMinio,
+      open: (env) => deployNative({ flavour: 'minio', env }),
+    },
     {
       ...local,
       title: 'the native runtime with VersityGW',
       skip: undefined,
       open: (env) => deployNative({ flavour: 'versitygw', env }),
-    },
-    {
-      ...local,
-      title: 'the native runtime with MinIO',
-      skip: hasMinio ? undefined : 'minio and mc are not on PATH',
-      open: (env) => deployNative({ flavour: 'minio', env }),
     },
   ]
 }

@@ -1,62 +1,42 @@
-// Real object stores for tests: VersityGW (from PATH, VERSITYGW_BIN or `.run/bin`, else built there once with Go) and MinIO
-// (where `minio` and `mc` are on PATH). TLS on a free port of 127.0.0.1, data in a folder of the test; they end with it.
+// Real object stores for tests, MinIO first, as deploy finds or builds them. TLS on a free port of 127.0.0.1, data in a folder
+// of the test; they end with it.
 //
-//   for (const flavour of storeFlavours)                       // ['versitygw'] or ['versitygw', 'minio']
+//   for (const flavour of storeFlavours)                       // ['minio', 'versitygw']
 //     const store = await startStore({ flavour, broker, vhost })  // with a broker: events go to RABBITMQ_TOPIC there
-//     const env = { ...store.env(), ...store.identity('AVSCAN') }  // MINIO_SERVER_URL, TLS_CA …; root's keys
+//     const env = { ...store.env(), ...store.identity('AVSCAN') }  // MINIO_SERVER_URL, TLS_CA, MC_BIN …; root's keys
 //
 // VersityGW refuses to start before its exchange's broker answers, and publishes into nothing without the exchange:
 // run `init broker` (or declare the topology) first.
-import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Agent, request } from 'undici'
+import { findProgram } from '../../services/cli/find-program.ts'
+import { builtStore, findStore } from '../../services/cli/install-store.ts'
+import { findPaths } from '../../services/cli/paths.ts'
+import type { StoreFlavour } from '../../services/cli/store-process.ts'
 import { eventually } from './eventually.ts'
 import type { TlsRabbitmq } from './tls-rabbitmq.ts'
 import { testCerts, type TestCerts } from './test-certs.ts'
-import { freePorts, runRoot, startProcess, testFolder, type TestProcess } from './test-process.ts'
+import { freePorts, startProcess, testFolder, type TestProcess } from './test-process.ts'
 
-export type StoreFlavour = 'versitygw' | 'minio'
+export type { StoreFlavour }
 
-const versitygwVersion = 'v1.8.0'
-
-function onPath(name: string): string | undefined {
-  const places = [join(runRoot, 'bin'), ...(process.env['PATH'] ?? '').split(delimiter)]
-  return places
-    .map((folder) => join(folder, name))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
-}
+const { toolsDir } = findPaths({})
+const path = process.env['PATH']
 
 /** Why tests with MinIO cannot run, or undefined. */
 export const noMinio =
-  onPath('minio') === undefined || onPath('mc') === undefined
-    ? 'minio and mc are not both on PATH'
+  builtStore('minio', toolsDir) === undefined &&
+  ['minio', 'mc'].some((name) => findProgram(name, path) === undefined)
+    ? 'MinIO is not built (node testing/support/store-programs.ts)'
     : undefined
 
 export const storeFlavours: readonly StoreFlavour[] =
-  noMinio === undefined ? ['versitygw', 'minio'] : ['versitygw']
+  noMinio === undefined ? ['minio', 'versitygw'] : ['versitygw']
 
-/** The path of versitygw; builds it into `.run/bin` (about a minute) where there is none. */
-export function findVersitygw(): string {
-  const found = process.env['VERSITYGW_BIN'] ?? onPath('versitygw')
-  if (found !== undefined && found !== '') return found
-  const bin = join(runRoot, 'bin')
-  mkdirSync(bin, { recursive: true })
-  const target = `github.com/versity/versitygw/cmd/versitygw@${versitygwVersion}`
-  execFileSync('go', ['install', target], {
-    env: { ...process.env, GOBIN: bin, CGO_ENABLED: '0', GOFLAGS: '-p=2' },
-    stdio: ['ignore', 'inherit', 'inherit'],
-  })
-  return join(bin, 'versitygw')
-}
+/** For what is tried on one store only. */
+export const firstStore: StoreFlavour = storeFlavours[0] ?? 'versitygw'
 
 export interface StoreOptions {
   flavour: StoreFlavour
@@ -80,7 +60,7 @@ export interface RealStore {
   readonly rootUser: string
   readonly rootPassword: string
   readonly certs: TestCerts
-  /** Settings by which our services and init reach it, without an identity. */
+  /** Settings by which our services and init reach it, and init's program for its users; without an identity. */
   env(): Record<string, string>
   /** `AVSCAN` → AVSCAN_STORE_USER and _PASSWORD of root (tests that are not about rights). */
   identity(service: string): Record<string, string>
@@ -95,6 +75,7 @@ export interface RealStore {
 
 export async function startStore(options: StoreOptions): Promise<RealStore> {
   const { flavour } = options
+  const programs = await findStore(flavour, toolsDir)
   const certs = await testCerts()
   const folder = testFolder(flavour)
   const [port = 0] = await freePorts(1)
@@ -103,7 +84,17 @@ export async function startStore(options: StoreOptions): Promise<RealStore> {
   const region = 'eu-west-1'
   const url = `https://127.0.0.1:${port}`
   const server = options.certificate ?? certs.server('store')
-  const settings = { folder, port, rootUser, rootPassword, region, server, certs, options }
+  const settings = {
+    binary: programs.server,
+    folder,
+    port,
+    rootUser,
+    rootPassword,
+    region,
+    server,
+    certs,
+    options,
+  }
   const { command, env } = flavour === 'minio' ? minio(settings) : versitygw(settings)
   const health = flavour === 'minio' ? '/minio/health/ready' : '/health'
   // Its own certificates are checked by the tests that are about them.
@@ -140,6 +131,7 @@ export async function startStore(options: StoreOptions): Promise<RealStore> {
       MINIO_ROOT_USER: rootUser,
       MINIO_ROOT_PASSWORD: rootPassword,
       TLS_CA: certs.ca,
+      [flavour === 'minio' ? 'MC_BIN' : 'VERSITYGW_BIN']: programs.admin,
     }),
     identity: (service) => ({
       [`${service}_STORE_USER`]: rootUser,
@@ -154,6 +146,7 @@ export async function startStore(options: StoreOptions): Promise<RealStore> {
 }
 
 interface Settings {
+  binary: string
   folder: string
   port: number
   rootUser: string
@@ -177,6 +170,7 @@ function amqpUrl({ broker, vhost = '/', brokerUser, brokerPassword }: StoreOptio
 }
 
 function minio({
+  binary,
   folder,
   port,
   rootUser,
@@ -216,7 +210,7 @@ function minio({
   )
   const address = `127.0.0.1:${port}`
   return {
-    command: [onPath('minio') ?? 'minio', 'server', '--quiet', '--certs-dir', certsDir].concat(
+    command: [binary, 'server', '--quiet', '--certs-dir', certsDir].concat(
       '--address',
       address,
       '--console-address',
@@ -239,6 +233,7 @@ function minio({
 }
 
 function versitygw({
+  binary,
   folder,
   port,
   rootUser,
@@ -262,7 +257,7 @@ function versitygw({
     .concat('--event-rabbitmq-exchange', options.exchange ?? 's3minioscan')
     .concat('--event-rabbitmq-routing-key', options.routingKey ?? 'bucket_notifications')
   return {
-    command: [findVersitygw(), '--port', `127.0.0.1:${port}`, '--region', region]
+    command: [binary, '--port', `127.0.0.1:${port}`, '--region', region]
       .concat('--cert', server.certificate, '--key', server.key, '--iam-dir', sub('iam'))
       // A user's new password would otherwise be known after two minutes only.
       .concat('--health', '/health', '--keep-alive', '--quiet', '--iam-cache-disable')

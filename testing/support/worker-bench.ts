@@ -8,7 +8,7 @@ import type { ScanJob } from '../../services/shared/messages.ts'
 import { names, signaturesUpdatedKey } from '../../services/shared/topology.ts'
 import { eventually } from './eventually.ts'
 import { startClamd, type RealClamd } from './real-clamd.ts'
-import { findVersitygw, startStore, type RealStore, type StoreFlavour } from './real-store.ts'
+import { firstStore, startStore, type RealStore, type StoreFlavour } from './real-store.ts'
 import { runInit } from './run-init.ts'
 import { freePorts, startProcess, testFolder, type TestProcess } from './test-process.ts'
 import { startTlsRabbitmq } from './tls-rabbitmq.ts'
@@ -56,7 +56,7 @@ export interface WorkerBench {
 }
 
 /** `retry.scale` is 0.005: delays of 5, 50, 300 and 3000 ms. */
-export async function workerBench(flavour: StoreFlavour = 'versitygw'): Promise<WorkerBench> {
+export async function workerBench(flavour: StoreFlavour = firstStore): Promise<WorkerBench> {
   const broker = await startTlsRabbitmq()
   const vhost = await broker.addVhost()
   const clamd = await startClamd({ maxObjectBytes: 8_000_000 })
@@ -85,7 +85,7 @@ export async function workerBench(flavour: StoreFlavour = 'versitygw'): Promise<
     MAX_OBJECT_BYTES: '8000000',
     LOG_FORMAT: 'json',
   }
-  await prepare('object-store', { ...env, VERSITYGW_BIN: findVersitygw() })
+  await prepare('object-store', env)
   const place = { endpoint: store.url, caFile: env['TLS_CA'] ?? '', region: store.region, bucket }
   const uploader = createUploader({
     ...place,

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds stand-in base images from Debian packages, for machines where no image registry answers: root, a running Docker
-# engine, debootstrap, Node with npm and (for VersityGW) Go. An image whose recipe has not changed is kept.
+# engine, debootstrap, Node with npm and (for MinIO) Go. An image whose recipe has not changed is kept.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -51,20 +51,12 @@ image() {
 
 find_tool() { PATH="$tools:$PATH" command -v "$1" || true; }
 
-versitygw=$(find_tool versitygw)
-if [ -z "$versitygw" ]; then
-  say 'versitygw: building with Go, about a minute'
-  mkdir -p "$tools"
-  GOBIN=$tools go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
-  versitygw=$tools/versitygw
-fi
 node=$root/node_modules/node/bin/node
 [ -x "$node" ] || { say 'node_modules/node is missing: run npm ci first' >&2; exit 1; }
-if ! mc=$(find_tool mc) || [ -z "$mc" ]; then
-  printf '#!/bin/sh\necho "the stand-in has no mc" >&2\nexit 1\n' >"$work/mc"
-  mc=$work/mc
-fi
-minio=$(find_tool minio)
+# Where deploy would find or build them.
+store=$("$node" "$root/testing/support/store-programs.ts" minio)
+minio=$(sed -n 's/^minio=//p' <<<"$store")
+mc=$(sed -n 's/^mc=//p' <<<"$store")
 rest=$(find_tool clamav-rest)
 cas=/etc/ssl/certs/ca-certificates.crt
 
@@ -73,6 +65,6 @@ base forky sid
 image rabbitmq
 image clamav
 image node "node=$node" "npm=$(npm root --global)/npm" "machine-cas.crt=$cas"
-image store "versitygw=$versitygw" "mc=$mc" ${minio:+"minio=$minio"}
+image store "minio=$minio" "mc=$mc"
 if [ -n "$rest" ]; then image clamav-rest "clamav-rest=$rest"; fi
 say 'ready'

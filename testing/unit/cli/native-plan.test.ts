@@ -48,7 +48,12 @@ describe('planChildren', () => {
       scale: 2,
       flavour,
       signatures: { set: 'test', directory: '/signatures' },
-      programs: { rabbitmq: '/r', clamd: '/c', freshclam: '/f', store: '/s' },
+      programs: {
+        rabbitmq: '/r',
+        clamd: '/c',
+        freshclam: '/f',
+        store: { flavour, server: '/s', admin: '/a' },
+      },
     })
     const children = [...first, ...store, ...services]
     return (name: string) => {

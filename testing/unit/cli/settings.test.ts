@@ -79,31 +79,35 @@ describe('parseSignatureSource', () => {
 })
 
 describe('chooseFlavour', () => {
-  it('prefers minio where minio and mc are there, else versitygw', () => {
-    expect(chooseFlavour({ asked: undefined, before: undefined, hasMinio: true }).flavour).to.equal(
-      'minio',
-    )
-    expect(
-      chooseFlavour({ asked: undefined, before: undefined, hasMinio: false }).flavour,
-    ).to.equal('versitygw')
+  it('takes MinIO, and may take another one while there are no objects', () => {
+    expect(chooseFlavour({ asked: undefined, before: undefined })).to.include({
+      flavour: 'minio',
+      isFree: true,
+    })
+    expect(chooseFlavour({ asked: '', before: undefined }).flavour).to.equal('minio')
+  })
+
+  it('takes what it is asked for, and nothing else', () => {
+    for (const asked of ['versitygw', 'minio'])
+      expect(chooseFlavour({ asked, before: undefined })).to.include({
+        flavour: asked,
+        isFree: false,
+      })
   })
 
   it('stays with the store that keeps the objects', () => {
-    expect(
-      chooseFlavour({ asked: undefined, before: 'versitygw', hasMinio: true }).flavour,
-    ).to.equal('versitygw')
-    expect(() => chooseFlavour({ asked: 'minio', before: 'versitygw', hasMinio: true })).to.throw(
+    for (const before of ['versitygw', 'minio'] as const)
+      expect(chooseFlavour({ asked: undefined, before })).to.include({
+        flavour: before,
+        isFree: false,
+      })
+    expect(() => chooseFlavour({ asked: 'minio', before: 'versitygw' })).to.throw(
       'would not see them',
     )
   })
 
-  it('refuses what is not there or not known', () => {
-    expect(() => chooseFlavour({ asked: 'minio', before: undefined, hasMinio: false })).to.throw(
-      'on PATH',
-    )
-    expect(() => chooseFlavour({ asked: 'ceph', before: undefined, hasMinio: true })).to.throw(
-      'STORE_FLAVOUR=ceph',
-    )
+  it('refuses what is not known', () => {
+    expect(() => chooseFlavour({ asked: 'ceph', before: undefined })).to.throw('STORE_FLAVOUR=ceph')
   })
 })
 
