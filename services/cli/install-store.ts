@@ -23,7 +23,7 @@ const minio: GoProgram = {
   version: 'v0.0.0-20260212201848-7aac2a2c5b7c',
   sum: 'h1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA=',
   typically: 'two to four minutes',
-  packages: 1200,
+  packages: 1300,
   roomBytes: 4 * 2 ** 30,
 }
 
@@ -35,7 +35,7 @@ const mc: GoProgram = {
   version: 'v0.0.0-20251106162529-77f82e18b540',
   sum: 'h1:OAeamQLGQyf7sT/JEocLpAfMTU2Me5Jx3c1MjyS/mNo=',
   typically: 'one minute',
-  packages: 600,
+  packages: 200,
   roomBytes: 2 * 2 ** 30,
 }
 
