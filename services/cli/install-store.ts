@@ -22,7 +22,7 @@ const minio: GoProgram = {
   module: 'github.com/minio/minio',
   version: 'v0.0.0-20260212201848-7aac2a2c5b7c',
   sum: 'h1:/qdoYujxF5MBLDMVLeiYJ/7fBa1HikX39Dvzb9Ji8pA=',
-  typically: 'two to four minutes',
+  typically: 'three to four minutes',
   packages: 1300,
   roomBytes: 4 * 2 ** 30,
 }
@@ -34,7 +34,7 @@ const mc: GoProgram = {
   module: 'github.com/minio/mc',
   version: 'v0.0.0-20251106162529-77f82e18b540',
   sum: 'h1:OAeamQLGQyf7sT/JEocLpAfMTU2Me5Jx3c1MjyS/mNo=',
-  typically: 'one minute',
+  typically: 'half a minute',
   packages: 200,
   roomBytes: 2 * 2 ** 30,
 }
