@@ -1,7 +1,8 @@
 // What clamd's replies mean. Whatever is not exactly known is an error: clamd can send `…ERROR` and `stream: OK`
 // for one and the same infected file, so nothing is ever concluded from a part or the end of a reply.
 import { EngineUnavailableError, OutageError } from '../../shared/errors.ts'
-import { findingOf, type EngineInfo, type Finding } from './engine.ts'
+import type { EngineInfo, Finding } from './engine.ts'
+import { findingOf } from './heuristics.ts'
 
 export type ClamdFailure =
   | 'closed'

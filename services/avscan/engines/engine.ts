@@ -93,32 +93,6 @@ export const reasons = {
   otherLimit: 199,
 } as const
 
-/**
- * What a signature name of ClamAV means: its names for "gave up" and "could not look inside" are no
- * infection and not clean either; anything else it found is one.
- */
-export function findingOf(signature: string): Finding {
-  const limit = /^Heuristics\.Limits\.Exceeded(?:\.(.*))?$/.exec(signature)
-  if (limit) return { status: 'unscannable', reason: limitReason(limit[1]), detail: signature }
-  const encrypted = /^Heuristics\.Encrypted(?:\.(.*))?$/.exec(signature)
-  if (encrypted)
-    return { status: 'unscannable', reason: encryptionReason(encrypted[1]), detail: signature }
-  return { status: 'infected', signature }
-}
-
-function limitReason(limit = ''): number {
-  if (limit === 'MaxFileSize' || limit === 'MaxScanSize') return reasons.tooLarge
-  if (limit === 'MaxFiles') return reasons.tooManyFiles
-  if (limit === 'MaxRecursion') return reasons.tooDeep
-  return reasons.otherLimit
-}
-
-function encryptionReason(kind = ''): number {
-  if (kind.startsWith('PDF')) return reasons.encryptedPdf
-  if (kind.startsWith('Doc') || kind.startsWith('OLE2')) return reasons.encryptedDocument
-  return reasons.encryptedArchive
-}
-
 /** A stream for an object over our own limit: the engine is not asked at all, and may have never answered yet. */
 export function tooLarge(engine: Engine, size: number, maxBytes: number): ScanStream {
   const finding: Finding = {

@@ -250,20 +250,21 @@ describe('clamav-rest, fake', () => {
       })
     })
 
-    it('turns names of limits and encryption into reasons', async () => {
-      const judge = fake.judge
-      const stream = await engine.open(3, never())
-      fake.judge = () => 'Heuristics.Limits.Exceeded.MaxFiles'
-      await stream.write(Buffer.from('abc'))
-      const finding = await stream.end()
-      fake.judge = judge
+    for (const [name, expected] of [
+      ['Heuristics.Limits.Exceeded.MaxFiles', { status: 'unscannable', reason: 102 }],
+      ['Heuristics.Zip.OverlappingFiles', { status: 'suspicious' }],
+      ['Heuristics.W32.Kriz', { status: 'infected' }],
+    ] as const)
+      it(`turns ${name} into the same finding as clamd's`, async () => {
+        const judge = fake.judge
+        const stream = await engine.open(3, never())
+        fake.judge = () => name
+        await stream.write(Buffer.from('abc'))
+        const finding = await stream.end()
+        fake.judge = judge
 
-      expect(finding).to.deep.equal({
-        status: 'unscannable',
-        reason: 102,
-        detail: 'Heuristics.Limits.Exceeded.MaxFiles',
+        expect(finding).to.include(expected)
       })
-    })
 
     describe('its breaker', () => {
       const breaker = { failures: 2, openMs: 60_000, successes: 2 }

@@ -134,20 +134,9 @@ describe('clamd, fake', () => {
         ['Win.Test.EICAR_HDB-1', { status: 'infected', signature: 'Win.Test.EICAR_HDB-1' }],
         [
           'Heuristics.Phishing.Email.SpoofedDomain',
-          { status: 'infected', signature: 'Heuristics.Phishing.Email.SpoofedDomain' },
+          { status: 'suspicious', signature: 'Heuristics.Phishing.Email.SpoofedDomain' },
         ],
         ['Heuristics.Limits.Exceeded.MaxFileSize', { status: 'unscannable', reason: 101 }],
-        ['Heuristics.Limits.Exceeded.MaxScanSize', { status: 'unscannable', reason: 101 }],
-        ['Heuristics.Limits.Exceeded.MaxFiles', { status: 'unscannable', reason: 102 }],
-        ['Heuristics.Limits.Exceeded.MaxRecursion', { status: 'unscannable', reason: 103 }],
-        ['Heuristics.Limits.Exceeded.MaxScanTime', { status: 'unscannable', reason: 199 }],
-        ['Heuristics.Limits.Exceeded', { status: 'unscannable', reason: 199 }],
-        ['Heuristics.Encrypted.Zip', { status: 'unscannable', reason: 107 }],
-        ['Heuristics.Encrypted.7Zip', { status: 'unscannable', reason: 107 }],
-        ['Heuristics.Encrypted.RAR', { status: 'unscannable', reason: 107 }],
-        ['Heuristics.Encrypted.Doc', { status: 'unscannable', reason: 108 }],
-        ['Heuristics.Encrypted.OLE2', { status: 'unscannable', reason: 108 }],
-        ['Heuristics.Encrypted.PDF', { status: 'unscannable', reason: 109 }],
       ] as const)
         it(name, async () => {
           const stream = await engine.open(3, never())
