@@ -27,6 +27,9 @@ export function maxScanBytes(maxObjectBytes: number): number {
   return Math.min(Math.max(maxObjectBytes * 4, 400 * 1024 ** 2), largestScan)
 }
 
+/** Steps of one regular expression from one place of a file; a tenth of what PCRE2 allows by itself. */
+const expressionSteps = 1_000_000
+
 export function clamdConf(options: ClamdConfOptions): string {
   const scan = maxScanBytes(options.maxObjectBytes)
   const lines: Record<string, string | number | undefined> = {
@@ -52,6 +55,21 @@ export function clamdConf(options: ClamdConfOptions): string {
     MaxFileSize: scan,
     MaxScanSize: scan,
     MaxScanTime: 300_000,
+    // Above a limit of its own a type is passed without a word, inside an archive too: each must be as large as the limit of all.
+    MaxHTMLNormalize: scan,
+    MaxHTMLNoTags: scan,
+    MaxScriptNormalize: scan,
+    MaxEmbeddedPE: scan,
+    MaxZipTypeRcg: scan,
+    PCREMaxFileSize: scan,
+    // As silent. These bound work, not size, so they are only as high as they are cheap; the depth is never the first to end a match.
+    PCREMatchLimit: expressionSteps,
+    PCRERecMatchLimit: expressionSteps,
+    BytecodeTimeout: 60_000,
+    MaxIconsPE: 1000,
+    MaxPartitions: 10_000,
+    // With `yes` an odd file would end its scan before the virus in it is found.
+    HeuristicScanPrecedence: 'no',
     // Without these two, what was too big, too deep or encrypted is reported as clean.
     AlertExceedsMax: 'yes',
     AlertEncrypted: 'yes',

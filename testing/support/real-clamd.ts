@@ -20,6 +20,8 @@ export interface RealClamdOptions {
   maxThreads?: number
   /** lines of clamd.conf (small limits, short time-outs) */
   overrides?: Record<string, string | number>
+  /** file name → lines of a signature file beside EICAR */
+  signatures?: Record<string, string>
 }
 
 export interface RealClamd {
@@ -49,6 +51,8 @@ export async function startClamd(options: RealClamdOptions = {}): Promise<RealCl
   const port = await freePort()
   await mkdir(temporaryDirectory)
   await testSignatures(databaseDirectory)
+  for (const [name, lines] of Object.entries(options.signatures ?? {}))
+    await writeFile(join(databaseDirectory, name), lines)
   await writeFile(
     join(folder, 'clamd.conf'),
     clamdConf({
