@@ -70,9 +70,16 @@ export function dockerConfig(
   return loadConfig({ service: 'cli', env })
 }
 
-/** Bytes that clamd's temporary folder must hold at worst: every thread's stream and what it unpacks, and a quarter more. */
+/** What clamd writes beside a page, in sizes of the page: one copy without comments, and up to 2.5 of its scripts, with longer names. */
+const pageCopies = 3.5
+
+/**
+ * Bytes that clamd's temporary folder must hold at worst: every thread's stream, what it unpacks and the copies of that, and a quarter
+ * more. Not a matter of speed: in a full folder clamd cuts the copies of a page short and calls it clean.
+ */
 export function engineTempBytes(largest: number, threads: number): number {
-  return Math.ceil(1.25 * ((threads + 1) * largest + threads * maxScanBytes(largest)))
+  const perThread = (1 + pageCopies) * maxScanBytes(largest)
+  return Math.ceil(1.25 * ((threads + 1) * largest + threads * perThread))
 }
 
 export interface PlanInput {

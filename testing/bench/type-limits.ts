@@ -1,11 +1,12 @@
 // What the largest objects cost that clamd unpacks or normalises by their type: seconds, peak memory, peak temporary files.
-// node testing/bench/type-limits.ts [MiB …] [--kinds html-text,script …] [--signatures small|large] [--folder /dev/shm]
+// node testing/bench/type-limits.ts [MiB …] [--kinds html-text,script …] [--signatures small|large] [--folder /dev/shm] [--limit MiB]
 import { mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { createClamd } from '../../services/avscan/engines/clamd.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { testSignatures } from '../../services/shared/test-signatures.ts'
+import { eventually } from '../support/eventually.ts'
 import { startBenchClamd } from './engine.ts'
 import { largeSignatures } from './signatures.ts'
 import { memoryMb, resetPeak } from './stage.ts'
@@ -18,6 +19,7 @@ const kinds: Record<string, [begin: string | Buffer, pad: string | Buffer, end: 
   'html-tags': ['<html><body>', '<b a=b>x</b>', '</body></html>'],
   'html-script': ['<html><body><script>', 'a;', '</script></body></html>'],
   'html-words': ['<html><body><script>', 'var abcdefgh=12;', '</script></body></html>'],
+  'html-renamed': ['<html><body>', `<script>var a;${'a;'.repeat(4000)}</script>`, '</body></html>'],
   'html-style': ['<html><style>', 'p { color: red; }\n', '</style></html>'],
   'html-data': [
     '<html><body><a href="data:application/octet-stream;base64,',
@@ -82,6 +84,7 @@ try {
   console.log(`clamd with its signatures: ${memoryMb(clamd.pid).now.toFixed(0)} MB`)
   for (const kind of wanted)
     for (const size of sizes) {
+      await eventually(() => bytesIn(temporary) === 0, { timeoutMs: 60_000 })
       resetPeak(clamd.pid)
       const before = memoryMb(clamd.pid).now
       let files = 0
@@ -115,8 +118,7 @@ async function scanOf(kind: string, bytes: number): Promise<string> {
   for (; left > 0; left -= Math.min(left, block.length))
     await stream.write(block.subarray(0, Math.min(left, block.length)))
   await stream.write(end)
-  const finding = await stream.end()
-  return JSON.stringify(finding)
+  return JSON.stringify(await stream.end())
 }
 
 function bytesIn(path: string): number {

@@ -75,8 +75,16 @@ describe('the plan of a Compose deployment', () => {
     expect(() => plan({}, engine)).to.throw(/temporary files need up to .* GiB left/)
   })
 
+  it('has room for a page as large as clamd unpacks, with its copies, on every thread at once', () => {
+    const [unpacked, copies] = [400 * MiB, 3.5]
+
+    expect(engineTempBytes(100 * MiB, 2)).to.be.at.least(
+      3 * 100 * MiB + 2 * (1 + copies) * unpacked,
+    )
+  })
+
   it('counts the scan folder of every worker', () => {
-    const engine = { cores: 2, memoryBytes: 2 * GiB, diskBytes: 12 * GiB }
+    const engine = { cores: 2, memoryBytes: 2 * GiB, diskBytes: 30 * GiB }
 
     expect(() => plan({ SCALE: '1' }, engine)).not.to.throw()
     expect(() => plan({ SCALE: '3' }, engine)).to.throw(/temporary files need/)
