@@ -1,7 +1,9 @@
 // ClamAV passes a type above that type's own limit without a word. Both sides of each such default must be judged alike, by the real daemon.
 import { expect } from 'chai'
+import { deflateSync } from 'node:zlib'
 import { createClamd } from '../../services/avscan/engines/clamd.ts'
 import type { Engine } from '../../services/avscan/engines/engine.ts'
+import { PdfObjects } from '../../services/avscan/pdf-objects.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { scan } from '../support/engine-contract.ts'
 import { noClamd, startClamd, type RealClamd } from '../support/real-clamd.ts'
@@ -74,6 +76,18 @@ function program(entry: string): Buffer {
     bytes.writeUInt32LE(value, section + at)
   bytes.write(entry, 0x200)
   return bytes
+}
+
+/** A PDF of `count` objects; the last one holds `bytes`, compressed. */
+function pdf(count: number, bytes: Buffer): Buffer {
+  const last = deflateSync(bytes)
+  const fillers = Array.from({ length: count - 2 }, (_, index) => `${index + 2} 0 obj<<>>endobj\n`)
+  return Buffer.concat([
+    Buffer.from(`%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\n${fillers.join('')}`),
+    Buffer.from(`${count} 0 obj<</Length ${last.length}/Filter/FlateDecode>>stream\n`),
+    last,
+    Buffer.from('\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n'),
+  ])
 }
 
 const zipped = (name: string, bytes: Buffer) => zipOf([{ name, bytes }])
@@ -151,6 +165,17 @@ describe('limits of clamd by type, real', function () {
       .to.have.property('signature')
       .that.matches(/^Eicar/)
   })
+
+  for (const count of [60_000, 70_000])
+    it(`finds a virus in object ${count} of a PDF, or says that it was not looked at`, async () => {
+      const bytes = pdf(count, samples.eicar())
+      const objects = new PdfObjects()
+      objects.write(bytes)
+      const found = await scan(engine, bytes)
+      const told = found.status === 'clean' ? objects.finding() : found
+
+      expect(told?.status).to.equal(count <= 65_536 ? 'infected' : 'unscannable')
+    })
 
   for (const length of [1_000, 20_000])
     it(`finds what a regular expression must go ${length} steps deep for`, async () => {
