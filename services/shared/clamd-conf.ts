@@ -27,8 +27,8 @@ export function maxScanBytes(maxObjectBytes: number): number {
   return Math.min(Math.max(maxObjectBytes * 4, 400 * 1024 ** 2), largestScan)
 }
 
-/** Steps of one regular expression from one place of a file; a tenth of what PCRE2 allows by itself. */
-const expressionSteps = 1_000_000
+/** Of one regular expression from one place of a file. */
+const expressionSteps = 100_000
 
 export function clamdConf(options: ClamdConfOptions): string {
   const scan = maxScanBytes(options.maxObjectBytes)
@@ -62,7 +62,8 @@ export function clamdConf(options: ClamdConfOptions): string {
     MaxEmbeddedPE: scan,
     MaxZipTypeRcg: scan,
     PCREMaxFileSize: scan,
-    // As silent. These bound work, not size, so they are only as high as they are cheap; the depth is never the first to end a match.
+    // As silent, but these bound work, not size. Steps stay as ClamAV has them (more of them are as much more time of a hostile
+    // file, and padding gets past any number); depth ends a match no earlier than they do.
     PCREMatchLimit: expressionSteps,
     PCRERecMatchLimit: expressionSteps,
     BytecodeTimeout: 60_000,
