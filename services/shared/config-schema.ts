@@ -308,7 +308,7 @@ export const configSchema = z.strictObject({
           .int()
           .min(0)
           .default(24 * 60 * 60 * 1000),
-        'objects younger than this are scanned again when the signatures change; 0: none',
+        'objects whose first verdict is younger than this are scanned again when the signatures change; 0: none',
         'RESCAN_WINDOW_MS',
       ),
     })
