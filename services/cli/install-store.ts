@@ -114,13 +114,17 @@ export async function installStore(
   }
 }
 
-/** Those of PATH when they are there, else built ones, built now where need be. */
+/** MinIO of PATH when it is there; else what has been built, now where need be. */
 export async function findStore(
   flavour: StoreFlavour,
   toolsDir: string,
   path = process.env['PATH'],
 ): Promise<StorePrograms> {
-  const found = (await storeOnPath(flavour, path)) ?? builtStore(flavour, toolsDir)
+  const found =
+    flavour === 'minio'
+      ? (minioOnPath(path) ?? builtStore(flavour, toolsDir))
+      : // Until 1.0 it was built into that folder itself.
+        (builtStore(flavour, toolsDir) ?? (await versitygwOnPath(`${path}:${toolsDir}`)))
   if (found !== undefined) return found
   await buildPrograms(flavour === 'minio' ? [minio, mc] : [versitygw], toolsDir, path)
   const built = builtStore(flavour, toolsDir)
@@ -139,20 +143,20 @@ export function builtStore(flavour: StoreFlavour, toolsDir: string): StoreProgra
   return server === undefined || admin === undefined ? undefined : { flavour, server, admin }
 }
 
-/** MinIO of any version, for it is this machine's own; VersityGW only of the version that was tried. */
-async function storeOnPath(
-  flavour: StoreFlavour,
-  path: string | undefined,
-): Promise<StorePrograms | undefined> {
-  if (flavour === 'minio') {
-    const [server, admin] = ['minio', 'mc'].map((name) => findProgram(name, path))
-    if (server === undefined || admin === undefined) return undefined
-    return { flavour, server, admin }
-  }
+/** Of any version, for it is this machine's own. */
+function minioOnPath(path: string | undefined): StorePrograms | undefined {
+  const [server, admin] = ['minio', 'mc'].map((name) => findProgram(name, path))
+  return server === undefined || admin === undefined
+    ? undefined
+    : { flavour: 'minio', server, admin }
+}
+
+/** Only of the version that was tried. */
+async function versitygwOnPath(path: string): Promise<StorePrograms | undefined> {
   const server = findProgram('versitygw', path)
   if (server === undefined) return undefined
   const found = await moduleVersion(server, path)
-  if (found === versitygw.version) return { flavour, server, admin: server }
+  if (found === versitygw.version) return { flavour: 'versitygw', server, admin: server }
   say(`  ${server} is not ${versitygw.version}, but ${found ?? 'of an unknown version'}: not used`)
   return undefined
 }

@@ -200,6 +200,22 @@ describe('building with Go', () => {
       )
     })
 
+    it('takes VersityGW from where 1.0 built it, or from PATH, only of the pinned version', async () => {
+      const old = join(toolsDir, 'versitygw')
+      mkdirSync(toolsDir, { recursive: true })
+      writeFileSync(old, '#!/bin/sh\n', { mode: 0o755 })
+      program(
+        'go',
+        `case "$1" in env) echo go1.26.8 ;; version) cat ${folder}/facts ;; *) exit 1 ;; esac`,
+      )
+      const gateway = { flavour: 'versitygw', why: '', isFree: false } as const
+
+      writeFileSync(join(folder, 'facts'), '\tmod\tm\tv1.8.0\th1:x\n')
+      expect(await installStore(gateway, toolsDir, path)).to.include({ server: old, admin: old })
+      writeFileSync(join(folder, 'facts'), '\tmod\tm\tv1.7.0\th1:x\n')
+      expect(await rejection(installStore(gateway, toolsDir, path))).to.be.an('error')
+    })
+
     it('knows the version of what it has built', async () => {
       const minio = '/checkout/.run/bin/minio@v0.0.0-20260212201848-7aac2a2c5b7c/minio'
 
