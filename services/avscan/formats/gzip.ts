@@ -1,0 +1,61 @@
+// gzip: one or more members, each a deflate stream between a header and a trailer.
+import { Readable } from 'node:stream'
+import { createInflateRaw } from 'node:zlib'
+import { chunksOf, type Source } from './source.ts'
+import { errorCode } from '../../shared/errors.ts'
+import { damaged, type Seen } from './seen.ts'
+
+const trailerBytes = 8
+
+/** What is unpacked, all members in a row. @throws CannotLookError where it is damaged or cut. */
+export async function* gunzip(source: Source, seen: Seen, where: string): AsyncGenerator<Buffer> {
+  for (let [at, member] = [0, 1]; ; member++) {
+    const start = await dataStart(source, at)
+    // Behind the last member some programs fill up with zeros, and others sign.
+    if (start === undefined) {
+      if (member === 1) throw damaged('its header is damaged')
+      return
+    }
+    if (member === 2)
+      seen.need({
+        format: 'gzip',
+        kind: 'gzip:several',
+        what: 'gzip with several members',
+        where,
+      })
+    const inflate = createInflateRaw()
+    const input = Readable.from(chunksOf(source, start))
+    input.once('error', (error) => inflate.destroy(error)).pipe(inflate)
+    try {
+      for await (const chunk of inflate as AsyncIterable<Buffer>) {
+        seen.unpacked(chunk.length)
+        yield chunk
+      }
+    } catch (error) {
+      if (errorCode(error)?.startsWith('Z_') !== true) throw error
+      throw damaged('its data is damaged or cut')
+    } finally {
+      input.destroy()
+      inflate.destroy()
+    }
+    at = start + inflate.bytesWritten + trailerBytes
+    if (at > source.size) throw damaged('it is cut')
+  }
+}
+
+/** Where the data of the member at `at` begins; undefined when none begins there. */
+async function dataStart(source: Source, at: number): Promise<number | undefined> {
+  const header = await source.read(at, 64 * 1024)
+  if (header.length < 10 || header[0] !== 0x1f || header[1] !== 0x8b || header[2] !== 8) return
+  const flags = header[3] ?? 0
+  let end = 10
+  if (flags & 4) end += 2 + (header.length >= end + 2 ? header.readUInt16LE(end) : 0)
+  for (const text of [8, 16])
+    if (flags & text) {
+      const zero = header.indexOf(0, end)
+      if (zero < 0) throw damaged('its header does not end')
+      end = zero + 1
+    }
+  if (flags & 2) end += 2
+  return at + end
+}

@@ -1,0 +1,208 @@
+// Looks into one object, and into the containers in it that can be unpacked cheaply: zip, gzip, tar and mail.
+import { toError } from '../../shared/errors.ts'
+import { printable } from '../../shared/printable.ts'
+import { lookIntoBzip2 } from './bzip2.ts'
+import { lookIntoCab } from './cab.ts'
+import { Cursor } from './cursor.ts'
+import { overlayOf } from './exe.ts'
+import { gunzip } from './gzip.ts'
+import { formatOf, formatOfTail, headBytes, type Format } from './magic.ts'
+import { lookIntoLha } from './lha.ts'
+import { lookIntoMail } from './mail.ts'
+import { lookIntoOle } from './ole.ts'
+import { lookIntoPdf } from './pdf.ts'
+import { CannotLookError, damaged, formatReasons, type Seen } from './seen.ts'
+import { lookInto7z } from './seven-zip.ts'
+import { bytesOf, chunksOf, rangeOf, type Source } from './source.ts'
+import { readTar } from './tar.ts'
+import { lookIntoXz } from './xz.ts'
+import { inflated, lookIntoZip } from './zip.ts'
+import { tailBytes, zipEndIn } from './zip-end.ts'
+
+/** Where something stands: nothing for the object itself, else ` in the member "a.7z"`. */
+interface Place {
+  name: string
+  where: string
+  depth: number
+}
+
+export async function look(source: Source, name: string, seen: Seen): Promise<void> {
+  await lookAt(source, { name, where: '', depth: 0 }, seen)
+}
+
+async function lookAt(source: Source, place: Place, seen: Seen): Promise<void> {
+  const head = await source.read(0, headBytes)
+  const format = formatOf(head)
+  const tail = source.size <= head.length ? head : await source.read(source.size - tailBytes, tailBytes)
+  if (format !== undefined) await orProblem(format, place, seen, () => lookInto(format, source, place, seen))
+  else if (/\.br$/i.test(place.name) && source.size > 0)
+    seen.need({ format: 'brotli', kind: 'brotli', what: 'Brotli (by its name)', where: place.where })
+  const atEnd = formatOfTail(tail)
+  if (atEnd !== undefined && atEnd.name !== format?.name) needOf(atEnd, place, seen)
+  // Whatever a file begins with, it may be a zip from behind.
+  if (tail.includes('PK\x05\x06', 0, 'latin1') || format?.look === 'zip')
+    await orProblem(zipFormat, place, seen, () => zipAt(source, tail, format, place, seen))
+}
+
+const zipFormat: Format = { name: 'zip', what: 'zip' }
+
+const needOf = ({ name, what }: Format, { where }: Place, seen: Seen) =>
+  seen.need({ format: name, kind: name, what, where })
+
+/** What cannot be read is a problem of the object, never of the worker. */
+async function orProblem(
+  { name, what }: Format,
+  { where }: Place,
+  seen: Seen,
+  action: () => Promise<void>,
+): Promise<void> {
+  try {
+    await action()
+  } catch (thrown) {
+    seen.signal.throwIfAborted()
+    const error = toError(thrown)
+    // The file could not be read.
+    if ('syscall' in error) throw error
+    const reason = error instanceof CannotLookError ? error.reason : formatReasons.damaged
+    seen.problem({ reason, format: name, detail: `${what}${where}: ${error.message}` })
+  }
+}
+
+async function lookInto(format: Format, source: Source, place: Place, seen: Seen): Promise<void> {
+  const { where, depth } = place
+  seen.member(depth)
+  switch (format.look) {
+    case undefined:
+      return needOf(format, place, seen)
+    case 'zip':
+      return
+    case 'gzip':
+      needOf(format, place, seen)
+      return gzipAt(source, place, seen)
+    case 'tar':
+      needOf(format, place, seen)
+      return tarAt(new Cursor(chunksOf(source)), source, place, seen)
+    case 'bzip2':
+      return lookIntoBzip2(source, seen, where)
+    case 'xz':
+      return lookIntoXz(source, seen, where)
+    case '7z':
+      return lookInto7z(source, seen, where)
+    case 'cab':
+      return lookIntoCab(source, seen, where)
+    case 'ole':
+      return lookIntoOle(source, seen, where)
+    case 'pdf':
+      return lookIntoPdf(source, seen, where)
+    case 'exe':
+      return overlayAt(source, place, seen)
+    case 'mail':
+      return lookIntoMail(source, seen, where, depth, ({ name, bytes }) =>
+        lookAt(bytesOf(bytes), inside(place, name), seen),
+      )
+    case 'lha':
+      return lookIntoLha(source, seen, where, depth)
+    case 'rar4':
+    case 'rar5':
+      return needOf(format, place, seen)
+  }
+}
+
+function inside({ where, depth }: Place, name: string): Place {
+  const shown = printable(name.length > 100 ? `${name.slice(0, 100)}…` : name)
+  return {
+    name,
+    where: where === '' ? ` in the member ${shown}` : `${where} > ${shown}`,
+    depth: depth + 1,
+  }
+}
+
+async function zipAt(
+  source: Source,
+  tail: Buffer,
+  format: Format | undefined,
+  place: Place,
+  seen: Seen,
+): Promise<void> {
+  const end = await zipEndIn(source, tail)
+  if (end === undefined) {
+    if (format?.look === 'zip') throw damaged('its directory is missing')
+    return
+  }
+  await lookIntoZip(source, end, seen, place.where, place.depth, async (member) => {
+    const { unpackedSize, source: data } = member
+    const into = inside(place, member.name)
+    if (unpackedSize === undefined) await lookAt(data, into, seen)
+    else
+      await orProblem({ name: 'zip', what: 'zip' }, into, seen, () =>
+        seen.holding(unpackedSize, async () =>
+          lookAt(bytesOf(await collect(inflated(data, seen), unpackedSize)), into, seen),
+        ),
+      )
+  })
+}
+
+async function gzipAt(source: Source, place: Place, seen: Seen): Promise<void> {
+  const cursor = new Cursor(gunzip(source, seen, place.where))
+  try {
+    const format = formatOf(await cursor.peek(headBytes))
+    const into = inside(place, 'gzip')
+    if (format?.look === 'tar') {
+      seen.need({ format: 'tar', kind: 'tar', what: 'tar', where: into.where })
+      await orProblem(format, into, seen, () => tarAt(cursor, undefined, into, seen))
+    } else if (format !== undefined) {
+      const most = 64 * 1024 ** 2
+      const bytes = await cursor.take(most + 1)
+      await seen.holding(bytes.length, () => lookAt(bytesOf(bytes), into, seen))
+    }
+    // To its end: only there a cut, and further members, show.
+    for await (const _ of cursor.rest());
+  } finally {
+    await cursor.close()
+  }
+}
+
+/** `source`: the same bytes where they can be read at any place. */
+async function tarAt(
+  cursor: Cursor,
+  source: Source | undefined,
+  place: Place,
+  seen: Seen,
+): Promise<void> {
+  await readTar(cursor, seen, place.where, place.depth, async ({ name, size, at }) => {
+    const into = inside(place, name)
+    if (source !== undefined) return lookAt(rangeOf(source, at, size), into, seen)
+    await orProblem({ name: 'tar', what: 'tar' }, into, seen, () =>
+      seen.holding(size, async () => lookAt(bytesOf(await cursor.take(size)), into, seen)),
+    )
+  })
+}
+
+async function overlayAt(source: Source, place: Place, seen: Seen): Promise<void> {
+  const at = await overlayOf(source)
+  if (at === undefined) return
+  const overlay = rangeOf(source, at, source.size - at)
+  const format = formatOf(await overlay.read(0, headBytes))
+  // The zip is found from behind.
+  if (format === undefined || format.look === 'zip' || format.look === 'exe') return
+  seen.need({
+    format: format.name,
+    kind: `exe:${format.name}`,
+    what: `${format.what} behind a program`,
+    where: place.where,
+  })
+  await lookAt(overlay, place, seen)
+}
+
+/** @throws CannotLookError when more comes than was said. */
+async function collect(chunks: AsyncIterable<Buffer>, size: number): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const chunk of chunks) {
+    length += chunk.length
+    if (length > size) throw damaged('a member is larger than it says')
+    parts.push(chunk)
+  }
+  if (length < size) throw damaged('a member is smaller than it says')
+  return Buffer.concat(parts)
+}

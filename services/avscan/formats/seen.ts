@@ -1,0 +1,135 @@
+// What was seen in one object: which formats an engine must be able to open, and what nobody can look into. It also keeps
+// count, so that an object made for it cannot keep a worker busy.
+
+/** A container format with its method, as an engine is asked about it. */
+export interface Need {
+  /** For the metrics: `7z`. */
+  format: string
+  /** Names the fixture: `7z:BZip2`. */
+  kind: string
+  /** For people: `7z with method BZip2`. */
+  what: string
+  /** The first place: `in docs/a.7z`; empty for the object itself. */
+  where: string
+}
+
+export interface Problem {
+  reason: number
+  format: string
+  detail: string
+}
+
+/** Reason codes that come from the format alone. */
+export const formatReasons = {
+  unpackedTooLarge: 101,
+  tooManyMembers: 102,
+  tooDeep: 103,
+  unsupported: 105,
+  damaged: 106,
+  encryptedArchive: 107,
+  encryptedDocument: 108,
+  tookTooLong: 199,
+} as const
+
+export interface Limits {
+  /** Unpacked by us, in all. */
+  unpackedBytes: number
+  /** Unpacked and held in memory, at a time. */
+  heldBytes: number
+  members: number
+  depth: number
+}
+
+export const defaultLimits: Limits = {
+  unpackedBytes: 1024 ** 3,
+  heldBytes: 64 * 1024 ** 2,
+  members: 200_000,
+  depth: 8,
+}
+
+/** Looking cannot go on here; what was not looked at is not clean. */
+export class CannotLookError extends Error {
+  override name = 'CannotLookError'
+  readonly reason: number
+
+  constructor(reason: number, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.reason = reason
+  }
+}
+
+export const damaged = (message: string) => new CannotLookError(formatReasons.damaged, message)
+
+export class Seen {
+  readonly needs = new Map<string, Need>()
+  readonly problems: Problem[] = []
+  readonly #limits: Limits
+  readonly #signal: AbortSignal
+  #unpacked = 0
+  #held = 0
+  #members = 0
+
+  constructor(signal: AbortSignal, limits: Limits = defaultLimits) {
+    this.#signal = signal
+    this.#limits = limits
+  }
+
+  get signal(): AbortSignal {
+    return this.#signal
+  }
+
+  need(need: Need): void {
+    if (!this.needs.has(need.kind)) this.needs.set(need.kind, need)
+  }
+
+  /** The first of each reason and format is enough. */
+  problem(problem: Problem): void {
+    const { reason, format } = problem
+    if (!this.problems.some((one) => one.reason === reason && one.format === format))
+      this.problems.push(problem)
+  }
+
+  /** @throws CannotLookError, or the signal's reason. */
+  member(depth: number): void {
+    this.#signal.throwIfAborted()
+    if (depth > this.#limits.depth)
+      throw new CannotLookError(
+        formatReasons.tooDeep,
+        `more than ${this.#limits.depth} containers in each other`,
+      )
+    if (++this.#members > this.#limits.members)
+      throw new CannotLookError(
+        formatReasons.tooManyMembers,
+        `more than ${this.#limits.members} members`,
+      )
+  }
+
+  /** @throws CannotLookError, or the signal's reason. */
+  unpacked(bytes: number): void {
+    this.#signal.throwIfAborted()
+    this.#unpacked += bytes
+    if (this.#unpacked > this.#limits.unpackedBytes) throw tooMuch(this.#limits.unpackedBytes)
+  }
+
+  /** Runs `use` while `bytes` are held in memory for it. @throws CannotLookError when that is too much. */
+  async holding<T>(bytes: number, use: () => Promise<T>): Promise<T> {
+    if (this.#held + bytes > this.#limits.heldBytes)
+      throw new CannotLookError(
+        formatReasons.unpackedTooLarge,
+        `a packed container of ${bytes} bytes; up to ${this.#limits.heldBytes} are looked into`,
+      )
+    this.#held += bytes
+    try {
+      return await use()
+    } finally {
+      this.#held -= bytes
+    }
+  }
+}
+
+function tooMuch(limit: number): CannotLookError {
+  return new CannotLookError(
+    formatReasons.unpackedTooLarge,
+    `more than ${limit} bytes were unpacked to look inside`,
+  )
+}

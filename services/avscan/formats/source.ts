@@ -1,0 +1,65 @@
+// Bytes that can be read at any place: the received file, a part of it, or what was unpacked into memory.
+
+export interface Source {
+  /** Where the whole of it lies as a file. */
+  readonly path?: string
+  readonly size: number
+  /** Up to `length` bytes at `at`; fewer only at the end. */
+  read(at: number, length: number): Buffer | Promise<Buffer>
+}
+
+/** How much is read at a time where everything is read. */
+const windowBytes = 256 * 1024
+
+export function bytesOf(bytes: Buffer): Source {
+  return { size: bytes.length, read: (at, length) => bytes.subarray(at, at + length) }
+}
+
+/** `size` bytes of `source` from `start` on; cut where the source ends. */
+export function rangeOf(source: Source, start: number, size: number): Source {
+  const end = Math.max(start, Math.min(source.size, start + size))
+  return {
+    size: end - start,
+    read: (at, length) =>
+      source.read(start + at, Math.max(0, Math.min(length, end - start - at))),
+  }
+}
+
+/** Reads small steps out of one big read: for whoever goes through a directory. */
+export function windowed(source: Source): Source {
+  let start = 0
+  let held: Buffer = Buffer.alloc(0)
+  return {
+    size: source.size,
+    async read(at, length) {
+      if (at < start || at + length > start + held.length) {
+        held = await source.read(at, Math.max(length, 64 * 1024))
+        start = at
+      }
+      return held.subarray(at - start, at - start + length)
+    },
+  }
+}
+
+/** All of it from `at` on, in order. */
+export async function* chunksOf(source: Source, at = 0): AsyncGenerator<Buffer> {
+  while (at < source.size) {
+    const chunk = await source.read(at, windowBytes)
+    if (chunk.length === 0) return
+    at += chunk.length
+    yield chunk
+  }
+}
+
+/** Where `needle` begins, from `at` on; every place of it. */
+export async function* placesOf(source: Source, needle: Buffer, at = 0): AsyncGenerator<number> {
+  while (at + needle.length <= source.size) {
+    const chunk = await source.read(at, windowBytes)
+    if (chunk.length < needle.length) return
+    const found: number[] = []
+    for (let place = chunk.indexOf(needle); place >= 0; place = chunk.indexOf(needle, place + 1))
+      found.push(at + place)
+    yield* found
+    at += chunk.length - needle.length + 1
+  }
+}

@@ -1,0 +1,209 @@
+// zip: the methods of its members, and whether the directory at its end tells everything that is in it.
+import { createInflateRaw, constants, inflateRawSync } from 'node:zlib'
+import { Readable } from 'node:stream'
+import { fromRandomAccessReaderPromise, RandomAccessReader, type Entry, type ZipFile } from 'yauzl'
+import { errorCode, toError } from '../../shared/errors.ts'
+import { formatOf, headBytes } from './magic.ts'
+import { formatReasons, damaged, type Seen } from './seen.ts'
+import { chunksOf, placesOf, rangeOf, windowed, type Source } from './source.ts'
+import { localHeader, type End } from './zip-end.ts'
+
+const methods = new Map([
+  [0, 'Store'],
+  [1, 'Shrink'],
+  [6, 'Implode'],
+  [8, 'Deflate'],
+  [9, 'Deflate64'],
+  [12, 'BZip2'],
+  [14, 'LZMA'],
+  [93, 'Zstandard'],
+  [95, 'XZ'],
+  [98, 'PPMd'],
+])
+const localBytes = 30
+const unknownSize = 0xffffffff
+/** Most members say with a little what they are; a little can also be a lot of zeros. */
+const beginnings = [2048, 16 * 1024, headBytes]
+
+export interface ZipMember {
+  name: string
+  source: Source
+  /** How many bytes it has to be unpacked to; undefined: it is stored as it is. */
+  unpackedSize: number | undefined
+}
+
+/**
+ * What stands before the zip: nothing, or what kind of file.
+ * Calls `member` for each member that begins with a format we know.
+ * @throws CannotLookError
+ */
+export async function lookIntoZip(
+  whole: Source,
+  end: End,
+  seen: Seen,
+  where: string,
+  depth: number,
+  member: (member: ZipMember) => Promise<void>,
+): Promise<void> {
+  const need = (kind: string, what: string) =>
+    seen.need({ format: 'zip', kind: `zip:${kind}`, what, where })
+  if (end.stop < whole.size) need('trailing', 'zip with data behind it')
+  if (end.zip64) need('zip64-end', 'zip64 (its directory)')
+  const plain = rangeOf(whole, end.start, end.stop - end.start)
+  // Read in turns, the directory and the members would throw each other out of one window.
+  const [directory, members] = [windowed(plain), windowed(plain)]
+  const source: Source = {
+    size: plain.size,
+    read: (from, length) => (from < end.directoryAt ? members : directory).read(from, length),
+  }
+  const zip = await open(source)
+  const taken: [from: number, to: number][] = [
+    [end.start + end.directoryAt, end.stop],
+  ]
+  let at = end.directoryAt
+  let first = at
+  for await (const entry of zip.eachEntry()) {
+    seen.member(depth)
+    const central = await source.read(at, 46)
+    at += 46 + entry.fileNameLength + entry.extraFieldLength + entry.fileCommentLength
+    const sizes = [central.readUInt32LE(20), central.readUInt32LE(24), central.readUInt32LE(42)]
+    if (sizes.includes(unknownSize)) need('zip64', 'zip64')
+    const local = await localOf(zip, entry, need)
+    const stop = local.dataAt + entry.compressedSize
+    if (stop > end.directoryAt) throw damaged('a member reaches into the directory')
+    taken.push([end.start + entry.relativeOffsetOfLocalHeader, end.start + stop])
+    first = Math.min(first, entry.relativeOffsetOfLocalHeader)
+    if (entry.compressedSize === 0 && entry.uncompressedSize === 0) continue
+    const name = entry.fileNameRaw.toString('utf8')
+    if (entry.isEncrypted()) {
+      const detail = `zip${where}: ${name} is encrypted`
+      seen.problem({ reason: formatReasons.encryptedArchive, format: 'zip', detail })
+      continue
+    }
+    const method = methods.get(entry.compressionMethod) ?? `method ${entry.compressionMethod}`
+    need(method, `zip with method ${method}`)
+    const data = rangeOf(source, local.dataAt, entry.compressedSize)
+    if (method === 'Store') {
+      if (formatOf(await data.read(0, headBytes)) !== undefined)
+        await member({ name, source: data, unpackedSize: undefined })
+    } else if (method === 'Deflate') {
+      const head = await beginningOf(data)
+      seen.unpacked(head.length)
+      if (formatOf(head) !== undefined)
+        await member({ name, source: data, unpackedSize: entry.uncompressedSize })
+    }
+  }
+  if (end.start + first > 0) need('prefixed', 'zip behind other data')
+  await findHidden(whole, taken)
+}
+
+async function open(source: Source): Promise<ZipFile> {
+  try {
+    return await fromRandomAccessReaderPromise(new Reader(source), source.size, {
+      autoClose: false,
+      decodeStrings: false,
+      validateEntrySizes: false,
+    })
+  } catch (error) {
+    throw damaged(toError(error).message)
+  }
+}
+
+/** ClamAV goes by the local header where the directory says something else. */
+async function localOf(
+  zip: ZipFile,
+  entry: Entry,
+  need: (kind: string, what: string) => void,
+): Promise<{ dataAt: number }> {
+  const local = await zip.readLocalFileHeaderPromise(entry)
+  const flags = local.generalPurposeBitFlag
+  const described = (flags & 8) !== 0
+  if (local.compressionMethod !== entry.compressionMethod)
+    throw damaged('a member and the directory disagree about its method')
+  if (((flags ^ entry.generalPurposeBitFlag) & 1) !== 0)
+    throw damaged('a member and the directory disagree about its encryption')
+  const { compressedSize } = local
+  if (compressedSize === unknownSize && entry.compressedSize !== unknownSize)
+    need(
+      described ? 'zip64-described' : 'zip64-local',
+      described ? 'zip64, written to a pipe' : 'zip64 (a member)',
+    )
+  else if (described) need('described', 'zip with data descriptors')
+  if (compressedSize !== entry.compressedSize && compressedSize !== unknownSize)
+    if (!described || compressedSize !== 0)
+      throw damaged('a member and the directory disagree about its size')
+  return { dataAt: local.fileDataStart }
+}
+
+/** The first unpacked bytes. */
+async function beginningOf(packed: Source): Promise<Buffer> {
+  for (const length of beginnings) {
+    const bytes = await packed.read(0, length)
+    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 80 * 1024 ** 2 }
+    try {
+      const head = inflateRawSync(bytes, options)
+      if (head.length >= headBytes || length >= packed.size) return head.subarray(0, headBytes)
+      if (length === headBytes) return head
+    } catch {
+      throw damaged('the data of a member is damaged')
+    }
+  }
+  return Buffer.alloc(0)
+}
+
+export async function* inflated(packed: Source, seen: Seen): AsyncGenerator<Buffer> {
+  const inflate = createInflateRaw()
+  const input = Readable.from(chunksOf(packed))
+  input.once('error', (error) => inflate.destroy(error)).pipe(inflate)
+  try {
+    for await (const chunk of inflate as AsyncIterable<Buffer>) {
+      seen.unpacked(chunk.length)
+      yield chunk
+    }
+  } catch (error) {
+    if (errorCode(error)?.startsWith('Z_') !== true) throw error
+    throw damaged('the data of a member is damaged')
+  } finally {
+    input.destroy()
+    inflate.destroy()
+  }
+}
+
+/** Members that the directory does not name: in front of it, between the others, or behind it. */
+async function findHidden(whole: Source, taken: [from: number, to: number][]): Promise<void> {
+  let free = 0
+  const ranges = taken.toSorted(([a], [b]) => a - b)
+  for (const [from, to] of [...ranges, [whole.size, whole.size] as const]) {
+    // A data descriptor fits between two members, a member does not.
+    if (from - free > localBytes) {
+      const gap = rangeOf(whole, free, from - free)
+      for await (const at of placesOf(gap, localHeader.magic))
+        if (localHeader.isPlausible(await gap.read(at, 64)))
+          throw damaged('it holds members that its directory does not name')
+    }
+    free = Math.max(free, to)
+  }
+}
+
+class Reader extends RandomAccessReader {
+  readonly #source: Source
+
+  constructor(source: Source) {
+    super()
+    this.#source = source
+  }
+
+  override read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    callback: (error: Error | null) => void,
+  ): void {
+    const use = (bytes: Buffer) => {
+      bytes.copy(buffer, offset)
+      callback(bytes.length < length ? new Error('it is cut') : null)
+    }
+    Promise.resolve(this.#source.read(position, length)).then(use, callback)
+  }
+}
