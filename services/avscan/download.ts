@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { toError } from '../shared/errors.ts'
 import type { OpenObject } from '../shared/object-store.ts'
 import type { Engine, Finding, Judge } from './engines/engine.ts'
+import type { Source } from './formats/source.ts'
 import { arrived } from './network-garbage.ts'
 import { chunkBytes, TempFile } from './temp-file.ts'
 
@@ -10,7 +11,16 @@ export interface Judgement {
   sha256: string
   bytes: number
   findings: Judged[]
+  /** Why no engine has seen everything, although all of them said clean. */
+  unseen: Finding[]
 }
+
+/** What of an object none of `engines`, which called it clean, can have seen. */
+export type Inspect = (
+  source: Source,
+  engines: readonly Judge[],
+  signal: AbortSignal,
+) => Promise<Finding[]>
 
 export interface Judged {
   by: Judge
@@ -28,6 +38,7 @@ export async function judge(
   folder: string,
   signal: AbortSignal,
   reached: (step: 'download' | 'scan') => void = () => {},
+  inspect: Inspect = () => Promise.resolve([]),
 ): Promise<Judgement> {
   const stop = new AbortController()
   const abort = () => {
@@ -59,14 +70,18 @@ export async function judge(
     ] as const
     const settled = await Promise.allSettled(work)
     if (stop.signal.aborted) throw stop.signal.reason
-    const [sha256, ...findings] = settled.map((one) =>
+    const [sha256, ...judged] = settled.map((one) =>
       one.status === 'fulfilled' ? one.value : undefined,
     )
-    return {
-      sha256: sha256 as string,
-      bytes: object.size,
-      findings: findings as Judged[],
-    }
+    const findings = judged as Judged[]
+    const unseen = findings.every(({ finding }) => finding.status === 'clean')
+      ? await inspect(
+          temp.source(),
+          findings.map(({ by }) => by),
+          stop.signal,
+        )
+      : []
+    return { sha256: sha256 as string, bytes: object.size, findings, unseen }
   } finally {
     signal.removeEventListener('abort', abort)
     object.body.destroy()

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Engine, EngineEvents } from './engines/engine.ts'
 import type { Engines } from './engines/create.ts'
 import type { EngineNews } from './engine-news.ts'
+import type { Abilities } from './formats/abilities.ts'
 import type { Metrics } from './metrics.ts'
 import type { Config } from '../shared/config-schema.ts'
 import type { Consumer } from '../shared/consumer.ts'
@@ -19,6 +20,7 @@ export interface Running {
   engines: Engines
   consumer: Pick<Consumer, 'pause'>
   news: EngineNews
+  abilities: Pick<Abilities, 'refresh'>
   signal: AbortSignal
 }
 
@@ -104,6 +106,8 @@ export class EngineCare implements EngineEvents {
   async #tell(): Promise<void> {
     const running = this.#running
     if (running === undefined) return
+    // Not waited for: a scan asks itself what it has to know.
+    void running.abilities.refresh(running.signal)
     try {
       await running.news.tell(running.engines)
     } catch (error) {

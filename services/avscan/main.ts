@@ -3,6 +3,8 @@ import { refuseRacyDeletes } from './actions.ts'
 import { EngineCare } from './engine-care.ts'
 import { EngineNews } from './engine-news.ts'
 import { createEngines } from './engines/create.ts'
+import { Abilities } from './formats/abilities.ts'
+import { Containers } from './formats/containers.ts'
 import { createLanes } from './lanes.ts'
 import { createMarks } from './marks.ts'
 import { createMetrics } from './metrics.ts'
@@ -59,6 +61,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
   const marks = createMarks(store, config)
   const news = new EngineNews(publisher)
+  const abilities = new Abilities(engines.parts, log)
   const passing = {
     why: () => care.passing(judge),
     passed: (lastModified: Date) => news.passed(lastModified),
@@ -67,6 +70,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
     passing,
     store,
     engines: [judge],
+    containers: new Containers(abilities),
     folder,
     marks,
     outbox,
@@ -83,7 +87,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   )
   const consumer = await startConsumer(config, lanes, publisher, log, signal)
   defer(() => consumer.stop(config.shutdown.timeoutMs))
-  care.run({ engines, consumer, news, signal })
+  care.run({ engines, consumer, news, abilities, signal })
   health.consuming(consumer, publisher, folder)
   log.info('ready', { buckets, maxObjectBytes: limits.maxObjectBytes })
 })

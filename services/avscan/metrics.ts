@@ -15,8 +15,8 @@ export function createMetrics() {
     }),
     unscannable: new Counter({
       name: 'avscan_unscannable_total',
-      help: 'Unscannable objects by reason code',
-      labelNames: ['reason'],
+      help: 'Unscannable objects by reason code and, where it is one, container format',
+      labelNames: ['reason', 'format'],
       registers,
     }),
     dropped: new Counter({

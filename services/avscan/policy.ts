@@ -9,6 +9,8 @@ export interface Conclusion {
   /** Reason codes 100–109 and 199; empty for CLEAN, INFECTED and SUSPICIOUS. */
   reasons: number[]
   detail: string | undefined
+  /** The container formats behind the reasons, by reason code. */
+  formats: ReadonlyMap<number, string>
   /** Value of the verdict tag. */
   tag: 'clean' | 'infected' | 'no'
   action: ActionType
@@ -42,6 +44,7 @@ export function conclude(findings: readonly Finding[], options: PolicyOptions): 
       threats: infected,
       reasons: [],
       detail: undefined,
+      formats: new Map(),
       tag: 'infected',
       action: options.delete ? 'delete' : label,
     }
@@ -51,6 +54,7 @@ export function conclude(findings: readonly Finding[], options: PolicyOptions): 
       threats: suspicious,
       reasons: [],
       detail: undefined,
+      formats: new Map(),
       tag: 'no',
       action: label,
     }
@@ -61,6 +65,11 @@ export function conclude(findings: readonly Finding[], options: PolicyOptions): 
       threats: [],
       reasons: codes.length > 1 ? [severalReasons, ...codes] : codes,
       detail: unscannable.map((finding) => finding.detail).join('; '),
+      formats: new Map(
+        unscannable.flatMap(({ reason, format }) =>
+          format === undefined ? [] : [[reason, format] as const],
+        ),
+      ),
       tag: 'no',
       action: label,
     }
@@ -70,6 +79,7 @@ export function conclude(findings: readonly Finding[], options: PolicyOptions): 
     threats: [],
     reasons: [],
     detail: undefined,
+    formats: new Map(),
     tag: 'clean',
     action: label,
   }

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { publishVerdict, requestDelete, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
 import type { Engine, EngineInfo } from './engines/engine.ts'
+import type { Containers } from './formats/containers.ts'
 import { markCurrent } from './mark-current.ts'
 import type { Marks } from './marks.ts'
 import { isUnfinished, otherReason, stands, type Marked, type Proven } from '../shared/proven.ts'
@@ -36,6 +37,7 @@ import { judgedTime, proofVersion } from '../shared/proof.ts'
 export interface ScanDependencies {
   store: ObjectStore
   engines: readonly Engine[]
+  containers: Pick<Containers, 'inspect'>
   folder: ScanFolder
   gate: Gate
   marks: Marks
@@ -163,7 +165,9 @@ async function scanVersion(
     const alone = message.deliveries >= aloneFromDelivery || message.attempt >= aloneFromAttempt
     const judged = tooBig
       ? refuse(opened, deps)
-      : await deps.gate.run(alone, () => examine(opened, startedAt, kind, message.signal, deps))
+      : await deps.gate.run(alone, () =>
+          examine(opened, object.key, startedAt, kind, message.signal, deps),
+        )
     message.signal.throwIfAborted()
     const judgedBy = proofVersion(judged.scan?.signatureVersion ?? '')
     if (kind === 'rescan' && isOlder(judgedBy, job.trigger.id ?? '') && judged.verdict === 'CLEAN')
@@ -225,7 +229,8 @@ async function scanVersion(
     }
     reached(kind, 'published')
     metrics.objects.inc({ verdict: judged.verdict })
-    for (const reason of judged.reasons) metrics.unscannable.inc({ reason: String(reason) })
+    for (const reason of judged.reasons)
+      metrics.unscannable.inc({ reason: String(reason), format: judged.formats.get(reason) ?? '' })
     metrics.age.observe(Math.max(0, (Date.now() - opened.lastModified.getTime()) / 1000))
     log.info('object scanned', {
       ...where,
@@ -267,23 +272,26 @@ async function openWithinBudget(
 
 async function examine(
   opened: OpenObject,
+  key: string,
   startedAt: Date,
   kind: TriggerKind,
   signal: AbortSignal,
   deps: ScanDependencies,
 ): Promise<Judged> {
-  const { engines, folder, metrics, policy } = deps
+  const { containers, engines, folder, metrics, policy } = deps
   await folder.checkRoom(opened.size).catch((error: unknown) => {
     opened.body.destroy()
     throw error
   })
-  const { sha256, bytes, findings } = await judge(opened, engines, folder.path, signal, (step) =>
-    reached(kind, step),
+  const { sha256, bytes, findings, unseen } = await judge(
+    opened,
+    engines,
+    folder.path,
+    signal,
+    (step) => reached(kind, step),
+    (source, by, signal) => containers.inspect(source, key, by, signal),
   )
-  const conclusion = conclude(
-    findings.map(({ finding }) => finding),
-    policy,
-  )
+  const conclusion = conclude([...findings.map(({ finding }) => finding), ...unseen], policy)
   const durationMs = Date.now() - startedAt.getTime()
   metrics.duration.observe(durationMs / 1000)
   metrics.bytes.inc(bytes)

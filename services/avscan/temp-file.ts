@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Source } from './formats/source.ts'
 import { errorCode, NoSpaceError } from '../shared/errors.ts'
 
 /** What is written, and read, at a time. */
@@ -98,6 +99,19 @@ export class TempFile {
     }
   }
 
+  /** What was received, once all of it is there. */
+  source(): Source {
+    return {
+      path: this.path,
+      size: this.#size,
+      read: (at, length) => {
+        const last = this.#last ?? Buffer.alloc(0)
+        const from = at - (this.#size - last.length)
+        return from >= 0 ? last.subarray(from, from + length) : this.#copy(at, length)
+      },
+    }
+  }
+
   async remove(): Promise<void> {
     this.fail(new Error('the temporary file is gone'))
     await this.#calls.close(this.#fd)
@@ -109,6 +123,13 @@ export class TempFile {
     const bytesRead = await this.#calls.read(this.#fd, buffer, 0, length, position)
     if (bytesRead === 0) throw new Error(`${this.path} is shorter than what was written to it`)
     return buffer.subarray(0, bytesRead)
+  }
+
+  async #copy(at: number, length: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafeSlow(Math.max(0, Math.min(length, this.#size - at)))
+    for (let filled = 0; filled < buffer.length;)
+      filled += (await this.#read(at + filled, buffer.subarray(filled))).length
+    return buffer
   }
 
   #wake(): void {

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Marks } from '../../services/avscan/marks.ts'
 import { createMetrics } from '../../services/avscan/metrics.ts'
+import { Abilities } from '../../services/avscan/formats/abilities.ts'
+import { Containers } from '../../services/avscan/formats/containers.ts'
 import { Gate, openScanFolder } from '../../services/avscan/scan-folder.ts'
 import type { ScanDependencies, ScanMessage } from '../../services/avscan/scan.ts'
 import type { Publication } from '../../services/shared/broker.ts'
@@ -55,6 +57,7 @@ export async function scanBench(
   bench.deps = {
     store,
     engines: [engine],
+    containers: new Containers(new Abilities([engine], silentLog)),
     folder,
     gate: new Gate(),
     marks: bench.marks,

@@ -8,7 +8,13 @@ export type Finding =
   | { status: 'clean' }
   | { status: 'infected'; signature: string }
   | { status: 'suspicious'; signature: string }
-  | { status: 'unscannable'; reason: number; detail: string }
+  | {
+      status: 'unscannable'
+      reason: number
+      detail: string
+      /** of the container that nobody looked into */
+      format?: string
+    }
 
 export interface EngineInfo {
   engineVersion: string

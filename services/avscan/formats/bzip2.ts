@@ -14,7 +14,8 @@ export async function lookIntoBzip2(source: Source, seen: Seen, where: string): 
     seen.need({ format: 'bzip2', kind: 'bzip2:several', what: 'bzip2 with several streams', where })
     break
   }
-  if (!endsRight(await source.read(Math.max(0, source.size - 32), 32))) throw damaged('its end is missing')
+  if (!endsRight(await source.read(Math.max(0, source.size - 32), 32)))
+    throw damaged('its end is missing')
 }
 
 /** The mark of the end, at any bit, with a checksum of 32 bits behind it; zeros may follow. */
@@ -22,9 +23,11 @@ function endsRight(tail: Buffer): boolean {
   let last = tail.length
   while (last > 0 && tail[last - 1] === 0) last--
   for (let stop = Math.min(tail.length, last + 5); stop >= Math.max(11, last - 1); stop--) {
-    const bits = tail.subarray(stop - 11, stop).reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
+    const bits = tail
+      .subarray(stop - 11, stop)
+      .reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
     for (let shift = 0n; shift < 8n; shift++)
       if (((bits >> (32n + shift)) & 0xffffffffffffn) === end) return true
   }
-  return tail.length < 11 ? false : false
+  return false
 }

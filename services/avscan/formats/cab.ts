@@ -23,12 +23,12 @@ export async function lookIntoCab(source: Source, seen: Seen, where: string): Pr
     folderExtra = head[38] ?? 0
     at = 40 + head.readUInt16LE(36)
   }
-  for (const names of [flags & 1, flags & 2])
-    for (let name = 0; names !== 0 && name < 2; name++) {
-      const zero = head.indexOf(0, at)
-      if (zero < 0) throw damaged('its header does not end')
-      at = zero + 1
-    }
+  // The names of the parts before and behind it, and of their disks.
+  for (let names = 2 * ((flags & 1) + ((flags >> 1) & 1)); names > 0; names--) {
+    const zero = head.indexOf(0, at)
+    if (zero < 0) throw damaged('its header does not end')
+    at = zero + 1
+  }
   for (let folder = head.readUInt16LE(26); folder > 0; folder--, at += 8 + folderExtra) {
     if (at + 8 > head.length) throw damaged('it is cut')
     const method = head.readUInt16LE(at + 6) & 0xf

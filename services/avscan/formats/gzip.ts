@@ -46,7 +46,8 @@ export async function* gunzip(source: Source, seen: Seen, where: string): AsyncG
 /** Where the data of the member at `at` begins; undefined when none begins there. */
 async function dataStart(source: Source, at: number): Promise<number | undefined> {
   const header = await source.read(at, 64 * 1024)
-  if (header.length < 10 || header[0] !== 0x1f || header[1] !== 0x8b || header[2] !== 8) return
+  if (header.length < 10 || header[0] !== 0x1f || header[1] !== 0x8b || header[2] !== 8)
+    return undefined
   const flags = header[3] ?? 0
   let end = 10
   if (flags & 4) end += 2 + (header.length >= end + 2 ? header.readUInt16LE(end) : 0)

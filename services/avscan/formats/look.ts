@@ -26,6 +26,22 @@ interface Place {
   depth: number
 }
 
+/** Nothing that has anything in it, as far as its first and last bytes tell: most objects are. */
+export async function isPlain(source: Source, name: string): Promise<boolean> {
+  if (formatOf(await source.read(0, headBytes)) !== undefined) return false
+  const tail = await tailOf(source)
+  return !isBrotli(name) && formatOfTail(tail) === undefined && !tail.includes(zipEnd)
+}
+
+const zipEnd = Buffer.from('PK\x05\x06', 'latin1')
+/** It has no magic number, so its name has to tell. */
+const isBrotli = (name: string) => /\.br$/i.test(name)
+
+function tailOf(source: Source): Buffer | Promise<Buffer> {
+  const at = Math.max(0, source.size - tailBytes)
+  return source.read(at, source.size - at)
+}
+
 export async function look(source: Source, name: string, seen: Seen): Promise<void> {
   await lookAt(source, { name, where: '', depth: 0 }, seen)
 }
@@ -33,14 +49,20 @@ export async function look(source: Source, name: string, seen: Seen): Promise<vo
 async function lookAt(source: Source, place: Place, seen: Seen): Promise<void> {
   const head = await source.read(0, headBytes)
   const format = formatOf(head)
-  const tail = source.size <= head.length ? head : await source.read(source.size - tailBytes, tailBytes)
-  if (format !== undefined) await orProblem(format, place, seen, () => lookInto(format, source, place, seen))
-  else if (/\.br$/i.test(place.name) && source.size > 0)
-    seen.need({ format: 'brotli', kind: 'brotli', what: 'Brotli (by its name)', where: place.where })
+  const tail = await tailOf(source)
+  if (format !== undefined)
+    await orProblem(format, place, seen, () => lookInto(format, source, place, seen))
+  else if (isBrotli(place.name) && source.size > 0)
+    seen.need({
+      format: 'brotli',
+      kind: 'brotli',
+      what: 'Brotli (by its name)',
+      where: place.where,
+    })
   const atEnd = formatOfTail(tail)
   if (atEnd !== undefined && atEnd.name !== format?.name) needOf(atEnd, place, seen)
   // Whatever a file begins with, it may be a zip from behind.
-  if (tail.includes('PK\x05\x06', 0, 'latin1') || format?.look === 'zip')
+  if (tail.includes(zipEnd) || format?.look === 'zip')
     await orProblem(zipFormat, place, seen, () => zipAt(source, tail, format, place, seen))
 }
 

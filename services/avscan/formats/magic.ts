@@ -118,16 +118,15 @@ const rows: readonly Row[] = [
   [512, 'EFI PART', 'disk', 'disk image (GPT)'],
 ]
 
-const table = rows.map(([at, magic, name, what, look]) => ({
-  at,
-  first: magic.charCodeAt(0),
-  magic: Buffer.from(magic, 'latin1'),
-  format: { name, what, ...(look === undefined ? {} : { look }) } as Format,
-}))
+const table = rows.map(([at, magic, name, what, look]) => {
+  const format: Format = look === undefined ? { name, what } : { name, what, look }
+  return { at, first: magic.charCodeAt(0), magic: Buffer.from(magic, 'latin1'), format }
+})
 
 /** What two or three bytes at that place do not tell for sure. */
 const checks: Record<string, (head: Buffer) => boolean> = {
   gzip: (head) => head[2] === 8,
+  // oxlint-disable-next-line no-control-regex
   bzip2: (head) => /^BZh[1-9](?:1AY&SY|\x17rE8P\x90)/.test(head.toString('latin1', 0, 10)),
   lha: (head) => /^-l[hz][0-9dsx]-$/.test(head.toString('latin1', 2, 7)),
   // The size of the basic header, and that of its first part.
@@ -136,8 +135,11 @@ const checks: Record<string, (head: Buffer) => boolean> = {
     return size > 0 && size <= 2600 && (head[4] ?? 0) >= 30 && (head[4] ?? 0) <= size
   },
   zstd: (head) => head[0] === 0x28 || ((head[0] ?? 0) & 0xf0) === 0x50,
-  compress: (head) => ((head[2] ?? 0) & 0x60) === 0 && ((head[2] ?? 0) & 0x1f) >= 9 && ((head[2] ?? 0) & 0x1f) <= 16,
-  cpio: (head) => head.length >= 26 && (/^0707/.test(head.toString('latin1', 0, 4)) || (head[20] ?? 0) + (head[21] ?? 0) > 0),
+  compress: (head) =>
+    ((head[2] ?? 0) & 0x60) === 0 && ((head[2] ?? 0) & 0x1f) >= 9 && ((head[2] ?? 0) & 0x1f) <= 16,
+  cpio: (head) =>
+    head.length >= 26 &&
+    (head.toString('latin1', 0, 4) === '0707' || (head[20] ?? 0) + (head[21] ?? 0) > 0),
   // The superblock says how many blocks there are, and its state.
   ext: (head) => head.length > 1084 && head.readUInt32LE(1028) > 0 && head.readUInt32LE(1048) <= 6,
   fat: (head) => head[510] === 0x55 && head[511] === 0xaa,
@@ -223,8 +225,16 @@ function isMail(text: string): boolean {
 }
 
 const footers: readonly { back: number; magic: Buffer; format: Format }[] = [
-  { back: 512, magic: Buffer.from('koly\0\0\0\x04', 'latin1'), format: { name: 'dmg', what: 'Apple disk image' } },
-  { back: 512, magic: Buffer.from('conectix', 'latin1'), format: { name: 'vhd', what: 'VHD disk image' } },
+  {
+    back: 512,
+    magic: Buffer.from('koly\0\0\0\x04', 'latin1'),
+    format: { name: 'dmg', what: 'Apple disk image' },
+  },
+  {
+    back: 512,
+    magic: Buffer.from('conectix', 'latin1'),
+    format: { name: 'vhd', what: 'VHD disk image' },
+  },
 ]
 
 /** Formats that only the end tells. */

@@ -24,7 +24,10 @@ export async function lookIntoMail(
       blank.lastIndex = index
       if (blank.exec(text) === null) continue
       const stop = text.indexOf('\n--', blank.lastIndex - 1)
-      const bytes = Buffer.from(text.slice(blank.lastIndex, stop < 0 ? text.length : stop), 'base64')
+      const bytes = Buffer.from(
+        text.slice(blank.lastIndex, stop < 0 ? text.length : stop),
+        'base64',
+      )
       seen.unpacked(bytes.length)
       const headers = text.slice(Math.max(0, index - 1024), blank.lastIndex)
       const name = [...headers.matchAll(/name\*?="?([^"\r\n;]{1,100})/gi)].at(-1)?.[1]

@@ -12,7 +12,8 @@ export async function lookIntoOle(source: Source, seen: Seen, where: string): Pr
     if (at % entryBytes !== 0) continue
     const entry = await source.read(at, entryBytes)
     // The length of its name in bytes, and its kind: a stream.
-    if (entry.length < entryBytes || entry.readUInt16LE(64) !== name.length || entry[66] !== 2) continue
+    if (entry.length < entryBytes || entry.readUInt16LE(64) !== name.length || entry[66] !== 2)
+      continue
     seen.problem({
       reason: formatReasons.encryptedDocument,
       format: 'ole',

@@ -33,4 +33,5 @@ else {
 }
 // A password, so that nobody is asked for one.
 instance.callMain(['l', '-slt', '-t7z', '-pnone', '--', name])
+// oxlint-disable-next-line unicorn/require-post-message-target-origin
 parentPort?.postMessage([...new Set(lines)])

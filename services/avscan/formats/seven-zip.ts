@@ -26,7 +26,8 @@ export async function lookInto7z(source: Source, seen: Seen, where: string): Pro
     return
   }
   const error = lines.find((line) => /^(?:ERRORS?:|Errors: [1-9])/.test(line))
-  if (error !== undefined || !lines.includes('----------')) throw damaged('7-Zip cannot read its directory')
+  if (error !== undefined || !lines.includes('----------'))
+    throw damaged('7-Zip cannot read its directory')
   for (const line of lines)
     for (const coder of /^Method = (.+)$/.exec(line)?.[1]?.split(' ') ?? []) {
       const method = coder.replace(/:.*/, '')
@@ -41,10 +42,7 @@ function list(input: SevenZipInput, signal: AbortSignal): Promise<string[]> {
   return next
 }
 
-async function listNow(
-  input: SevenZipInput,
-  signal: AbortSignal,
-): Promise<string[]> {
+async function listNow(input: SevenZipInput, signal: AbortSignal): Promise<string[]> {
   signal.throwIfAborted()
   const worker = new Worker(new URL('seven-zip-thread.ts', import.meta.url), {
     workerData: input,

@@ -20,8 +20,7 @@ export function rangeOf(source: Source, start: number, size: number): Source {
   const end = Math.max(start, Math.min(source.size, start + size))
   return {
     size: end - start,
-    read: (at, length) =>
-      source.read(start + at, Math.max(0, Math.min(length, end - start - at))),
+    read: (at, length) => source.read(start + at, Math.max(0, Math.min(length, end - start - at))),
   }
 }
 

@@ -54,7 +54,12 @@ export async function readTar(
     if (type === 'x' && size <= 1024 * 1024) {
       paxSize = paxSizeIn(await cursor.take(size))
       if (paxSize !== undefined)
-        seen.need({ format: 'tar', kind: 'tar:pax-size', what: 'tar with its size in a PAX header', where })
+        seen.need({
+          format: 'tar',
+          kind: 'tar:pax-size',
+          what: 'tar with its size in a PAX header',
+          where,
+        })
     } else if (type === 'S' && header[482] === 1) {
       // An old GNU sparse map goes on in blocks of its own.
       for (let more = true; more;) {

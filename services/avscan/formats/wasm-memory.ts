@@ -29,7 +29,10 @@ export function withMemoryLimit(module: Buffer): Buffer<ArrayBuffer> {
     const place = at
     const pages = number()
     if (count !== 1 || flags !== 1 || pages <= mostPages || at - place !== 3) break
-    limited.set([(mostPages & 0x7f) | 0x80, ((mostPages >> 7) & 0x7f) | 0x80, mostPages >> 14], place)
+    limited.set(
+      [(mostPages & 0x7f) | 0x80, ((mostPages >> 7) & 0x7f) | 0x80, mostPages >> 14],
+      place,
+    )
     return limited
   }
   throw new Error('the WebAssembly module has no memory section of the kind that is known')

@@ -41,7 +41,11 @@ export const localHeader = {
 /** The last end in `tail`, the last bytes of `source`, that a directory belongs to; undefined when there is none. */
 export async function zipEndIn(source: Source, tail: Buffer): Promise<End | undefined> {
   const tailAt = source.size - tail.length
-  for (let at = tail.lastIndexOf(endMagic); at >= 0; at = at === 0 ? -1 : tail.lastIndexOf(endMagic, at - 1)) {
+  for (
+    let at = tail.lastIndexOf(endMagic);
+    at >= 0;
+    at = at === 0 ? -1 : tail.lastIndexOf(endMagic, at - 1)
+  ) {
     if (at + endBytes > tail.length) continue
     const end = await endAt(source, tail, at, tailAt)
     if (end !== undefined) return end
@@ -56,7 +60,8 @@ async function endAt(
   tailAt: number,
 ): Promise<End | undefined> {
   const stop = Math.min(source.size, tailAt + at + endBytes + tail.readUInt16LE(at + 20))
-  const zip64 = at >= locatorBytes && tail.subarray(at - locatorBytes, at).indexOf(locatorMagic) === 0
+  const zip64 =
+    at >= locatorBytes && tail.subarray(at - locatorBytes, at).indexOf(locatorMagic) === 0
   let size = tail.readUInt32LE(at + 12)
   let offset = tail.readUInt32LE(at + 16)
   let directoryStop = tailAt + at
@@ -74,6 +79,8 @@ async function endAt(
   const directory = directoryStop - size
   const start = directory - offset
   if (start < 0 || !Number.isSafeInteger(start)) return undefined
+  // Only an empty one has no directory; four bytes of chance have more behind them.
+  if (size === 0 && (offset !== 0 || stop !== source.size)) return undefined
   if (size > 0 && (await source.read(directory, 4)).indexOf(directoryMagic) !== 0) return undefined
   return { start, stop, directoryAt: offset, zip64 }
 }

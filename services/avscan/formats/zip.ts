@@ -57,9 +57,7 @@ export async function lookIntoZip(
     read: (from, length) => (from < end.directoryAt ? members : directory).read(from, length),
   }
   const zip = await open(source)
-  const taken: [from: number, to: number][] = [
-    [end.start + end.directoryAt, end.stop],
-  ]
+  const taken: [from: number, to: number][] = [[end.start + end.directoryAt, end.stop]]
   let at = end.directoryAt
   let first = at
   for await (const entry of zip.eachEntry()) {

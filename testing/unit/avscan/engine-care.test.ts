@@ -147,6 +147,7 @@ describe('EngineCare', () => {
           return Promise.resolve()
         },
       },
+      abilities: { refresh: () => Promise.resolve() },
       news: Object.assign(new EngineNews({ publish: () => Promise.resolve() }), {
         tell: () => {
           told.push('told')
