@@ -1,0 +1,112 @@
+import { expect } from 'chai'
+import type { Judge } from '../../../../services/avscan/engines/engine.ts'
+import { Containers } from '../../../../services/avscan/formats/containers.ts'
+import { fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
+import { bytesOf } from '../../../../services/avscan/formats/source.ts'
+import { withMemoryLimit } from '../../../../services/avscan/formats/wasm-memory.ts'
+import { rejection } from '../../../support/rejection.ts'
+import { zipOf } from '../../../support/samples.ts'
+
+const never = new AbortController().signal
+const info = { engineVersion: '1.4.6', signatureVersion: '1', signatureSet: 'test' } as const
+const judges: Judge[] = [{ name: 'clamd', info }]
+const opening = (...kinds: string[]) => ({
+  unopened: (_: Judge, asked: readonly string[]) =>
+    Promise.resolve(new Set(asked.filter((kind) => !kinds.includes(kind)))),
+})
+const zip = () => zipOf([{ name: 'a.rar', bytes: fixtureOf('rar4') as Buffer }])
+
+describe('Containers', () => {
+  it('has nothing to say about a text, and asks nobody', async () => {
+    const containers = new Containers({ unopened: () => Promise.reject(new Error('asked')) })
+
+    expect(
+      await containers.inspect(bytesOf(Buffer.from('hello')), 'a', judges, never),
+    ).to.deep.equal([])
+  })
+
+  it('has nothing to say where everything is opened', async () => {
+    const containers = new Containers(opening('zip:Deflate', 'rar4'))
+
+    expect(await containers.inspect(bytesOf(zip()), 'a', judges, never)).to.deep.equal([])
+  })
+
+  it('says what is not opened, where it is, and by whom (105)', async () => {
+    const containers = new Containers(opening('zip:Deflate'))
+
+    expect(await containers.inspect(bytesOf(zip()), 'a', judges, never)).to.deep.equal([
+      {
+        status: 'unscannable',
+        reason: 105,
+        format: 'rar4',
+        detail: 'RAR 4 in the member a.rar: clamd 1.4.6 does not open it',
+      },
+    ])
+  })
+
+  it('is content when one of two engines opens it', async () => {
+    const other: Judge = { name: 'other', info }
+    const containers = new Containers({
+      unopened: ({ name }, kinds) => Promise.resolve(new Set(name === 'other' ? [] : kinds)),
+    })
+
+    expect(await containers.inspect(bytesOf(zip()), 'a', [...judges, other], never)).to.deep.equal(
+      [],
+    )
+  })
+
+  it('never calls clean what it could not finish in time (199)', async () => {
+    const slow = {
+      size: 100_000,
+      read: async (at: number, length: number) => {
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        return (fixtureOf('tar') as Buffer).subarray(0, 512).subarray(at % 512, (at % 512) + length)
+      },
+    }
+    const containers = new Containers(opening(), { deadlineMs: 20 })
+
+    const findings = await containers.inspect(slow, 'a', judges, never)
+
+    expect(findings).to.deep.include({
+      status: 'unscannable',
+      reason: 199,
+      format: 'any',
+      detail: 'looking inside took longer than 0.02 s',
+    })
+  })
+
+  it('lets a file that cannot be read rise: nothing is known then', async () => {
+    const broken = {
+      size: 10,
+      read: () => Promise.reject(Object.assign(new Error('EIO'), { syscall: 'read' })),
+    }
+    const error = await rejection(new Containers(opening()).inspect(broken, 'a', judges, never))
+
+    expect(error.message).to.equal('EIO')
+  })
+
+  it('names an encrypted Office document (108)', async () => {
+    const entry = Buffer.alloc(128)
+    entry.write('EncryptedPackage', 'utf16le')
+    entry.writeUInt16LE(34, 64)
+    entry[66] = 2
+    const ole = Buffer.concat([
+      Buffer.from('\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'latin1'),
+      Buffer.alloc(1016),
+      entry,
+      Buffer.alloc(384),
+    ])
+    const findings = await new Containers(opening('ole')).inspect(bytesOf(ole), 'a', judges, never)
+
+    expect(findings).to.have.length(1)
+    expect(findings[0]).to.include({ reason: 108, format: 'ole' })
+  })
+})
+
+describe('withMemoryLimit', () => {
+  it('refuses a module that it does not understand', () => {
+    expect(() => withMemoryLimit(Buffer.from('\0asm\x01\0\0\0', 'latin1'))).to.throw(
+      /no memory section/,
+    )
+  })
+})

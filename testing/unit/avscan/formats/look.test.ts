@@ -1,0 +1,169 @@
+import { expect } from 'chai'
+import { randomInt } from 'node:crypto'
+import { gzipSync } from 'node:zlib'
+import { fixtureKinds, fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
+import { look } from '../../../../services/avscan/formats/look.ts'
+import { defaultLimits, Seen, type Limits } from '../../../../services/avscan/formats/seen.ts'
+import { bytesOf } from '../../../../services/avscan/formats/source.ts'
+import { tarOf } from '../../../faults/support/archives.ts'
+import { zipOf } from '../../../support/samples.ts'
+
+const never = new AbortController().signal
+const fixture = (kind: string) => fixtureOf(kind) as Buffer
+
+async function seenIn(bytes: Buffer, limits: Partial<Limits> = {}, name = 'a'): Promise<Seen> {
+  const seen = new Seen(never, { ...defaultLimits, ...limits })
+  await look(bytesOf(bytes), name, seen)
+  return seen
+}
+
+const kindsIn = async (bytes: Buffer, name?: string) => [
+  ...(await seenIn(bytes, {}, name)).needs.keys(),
+]
+const reasonsIn = async (bytes: Buffer, limits?: Partial<Limits>) =>
+  (await seenIn(bytes, limits)).problems.map(({ reason }) => reason)
+
+describe('look', () => {
+  // Otherwise a fixture would answer another question than the one that is asked.
+  describe('sees in the fixture of', () => {
+    for (const kind of fixtureKinds())
+      it(`${kind} what it stands for, and nothing wrong`, async () => {
+        const seen = await seenIn(fixture(kind), {}, kind === 'brotli' ? 'a.br' : 'a')
+
+        expect([...seen.needs.keys()]).to.include(kind)
+        expect(seen.problems).to.deep.equal([])
+      }).timeout(20_000)
+  })
+
+  it('sees nothing in a text', async () => {
+    expect(await kindsIn(Buffer.from('hello'))).to.deep.equal([])
+  })
+
+  describe('walks into', () => {
+    const hidden = fixture('rar5')
+
+    it('a zip, stored or deflated', async () => {
+      expect(await kindsIn(zipOf([{ name: 'a.rar', bytes: hidden }]))).to.include('rar5')
+      expect(
+        await kindsIn(zipOf([{ name: 'a.zip', bytes: zipOf([{ name: 'a.rar', bytes: hidden }]) }])),
+      ).to.include('rar5')
+    })
+
+    it('a tar, and a tar in a gzip', async () => {
+      const tar = tarOf([
+        { name: 'big.txt', bytes: Buffer.alloc(700_000, 'x') },
+        { name: 'a.rar', bytes: hidden },
+      ])
+
+      expect(await kindsIn(tar)).to.include('rar5')
+      expect(await kindsIn(gzipSync(tar))).to.include('rar5')
+    })
+
+    it('the second member of a gzip, where a tar goes on', async () => {
+      const tar = tarOf([
+        { name: 'a.txt', bytes: Buffer.alloc(600) },
+        { name: 'a.rar', bytes: hidden },
+      ])
+      const cut = Buffer.concat([gzipSync(tar.subarray(0, 1200)), gzipSync(tar.subarray(1200))])
+
+      expect(await kindsIn(cut)).to.include.members(['rar5', 'gzip:several'])
+    })
+
+    it('what is glued to a program, and says where something is', async () => {
+      const seen = await seenIn(zipOf([{ name: 'setup.exe', bytes: fixture('exe:rar5') }]))
+
+      expect(seen.needs.get('rar5')?.where).to.equal(' in the member setup.exe')
+      expect(seen.needs.has('exe:rar5')).to.equal(true)
+    })
+  })
+
+  describe('calls damaged (106)', () => {
+    const zip = zipOf([{ name: 'a.txt', bytes: Buffer.from('hello '.repeat(100)) }])
+
+    for (const [title, bytes] of Object.entries({
+      'a zip without its directory': zip.subarray(0, -30),
+      'a zip in front of a zip': Buffer.concat([zip, zip]),
+      'a tar that is cut': fixture('tar').subarray(0, 1556),
+      'a gzip that is cut': gzipSync(Buffer.from('hello '.repeat(100))).subarray(0, 20),
+      'an xz that is cut': fixture('xz').subarray(0, -4),
+      'a bzip2 that is cut': fixture('bzip2').subarray(0, -12),
+    }))
+      it(title, async () => {
+        expect(await reasonsIn(bytes)).to.include(106)
+      })
+
+    it('a 7z that is cut', async () => {
+      expect(await reasonsIn(fixture('7z:LZMA').subarray(0, -5))).to.deep.equal([106])
+    }).timeout(20_000)
+  })
+
+  it('lets zeros and a signature stand behind a gzip', async () => {
+    const bytes = Buffer.concat([
+      gzipSync(Buffer.from('hello')),
+      Buffer.alloc(512),
+      Buffer.from('signed'),
+    ])
+    const seen = await seenIn(bytes)
+
+    expect([...seen.needs.keys()]).to.deep.equal(['gzip'])
+    expect(seen.problems).to.deep.equal([])
+  })
+
+  it('calls an encrypted member of a zip so (107)', async () => {
+    const zip = zipOf([{ name: 'a', bytes: Buffer.from('hello'), encrypted: true }])
+
+    expect(await reasonsIn(zip)).to.deep.equal([107])
+  })
+
+  describe('gives up, and says so, at', () => {
+    it('too many layers (103)', async () => {
+      let bytes = zipOf([{ name: 'a', bytes: Buffer.from('hello') }])
+      for (let level = 0; level < 12; level++) bytes = zipOf([{ name: 'a.zip', bytes }])
+
+      expect(await reasonsIn(bytes)).to.include(103)
+    })
+
+    it('too many members (102)', async () => {
+      const zip = zipOf(
+        Array.from({ length: 30 }, (_, index) => ({ name: `${index}`, bytes: Buffer.from('x') })),
+      )
+
+      expect(await reasonsIn(zip, { members: 20 })).to.deep.equal([102])
+    })
+
+    it('too much to unpack (101)', async () => {
+      expect(
+        await reasonsIn(gzipSync(Buffer.alloc(3_000_000)), { unpackedBytes: 1_000_000 }),
+      ).to.deep.equal([101])
+    })
+
+    it('too much to hold (101)', async () => {
+      const inner = zipOf([{ name: 'zeros', bytes: Buffer.alloc(100) }])
+      const large = Buffer.concat([inner, Buffer.alloc(200_000)])
+
+      expect(
+        await reasonsIn(zipOf([{ name: 'a.zip', bytes: large }]), { heldBytes: 100_000 }),
+      ).to.deep.equal([101])
+    })
+
+    it('the signal', async () => {
+      const seen = new Seen(AbortSignal.abort(new Error('enough')))
+      const error = await look(bytesOf(fixture('tar')), 'a', seen).catch(
+        (thrown: Error) => thrown.message,
+      )
+
+      expect(error).to.equal('enough')
+    })
+  })
+
+  it('survives every fixture with bytes changed, cut or doubled', async () => {
+    const kinds = fixtureKinds().filter((kind) => !kind.includes('7z'))
+    for (let round = 0; round < 600; round++) {
+      const bytes = Buffer.from(fixture(kinds[round % kinds.length] as string)).subarray(0, 20_000)
+      for (let change = randomInt(1, 6); change > 0; change--)
+        bytes[randomInt(bytes.length)] = [0, 0xff, 0x7f, randomInt(256)][randomInt(4)] as number
+      const cut = randomInt(4) === 0 ? bytes.subarray(0, randomInt(bytes.length)) : bytes
+      await look(bytesOf(cut), 'a', new Seen(AbortSignal.timeout(5_000)))
+    }
+  }).timeout(30_000)
+})
