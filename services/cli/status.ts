@@ -126,7 +126,21 @@ function renderVerdicts(samples: readonly Sample[]): string[] {
     a.localeCompare(b),
   )
   const text = counts.map(([verdict, count]) => `${verdict} ${count}`).join(', ')
-  return ['objects by verdict, since the workers started', `  ${text === '' ? 'none yet' : text}`]
+  return [
+    'objects by verdict, since the workers started',
+    `  ${text === '' ? 'none yet' : text}`,
+    ...renderUnscannable(samples),
+  ]
+}
+
+/** What nobody could look into, by container format; what an engine gave up on has none. */
+function renderUnscannable(samples: readonly Sample[]): string[] {
+  const counts = [...sumBy(samples, 'avscan_unscannable_total', 'format')]
+    .filter(([format, count]) => format !== '' && count > 0)
+    .toSorted(([a, many], [b, few]) => few - many || a.localeCompare(b))
+  if (counts.length === 0) return []
+  const text = counts.map(([format, count]) => `${format} ${count}`).join(', ')
+  return [`  UNSCANNABLE by container format: ${text}`]
 }
 
 function renderQueues(queues: readonly Queue[] | undefined): string[] {

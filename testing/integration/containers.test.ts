@@ -19,6 +19,23 @@ import { zipOf } from '../support/samples.ts'
 const never = new AbortController().signal
 const everyday = new URL('../fixtures/everyday/', import.meta.url)
 
+const deflated = () => fixtureOf('zip:Deflate') as Buffer
+const harmless = () => zipOf([{ name: 'ok.txt', bytes: Buffer.from('harmless '.repeat(99)) }])
+
+const local = (change: (zip: Buffer, at: number) => void) => {
+  const zip = Buffer.from(deflated())
+  change(zip, zip.indexOf('PK\x03\x04', 4, 'latin1'))
+  return zip
+}
+const verdictOf = (findings: readonly Finding[]) => {
+  const said = findings.map((finding) =>
+    finding.status === 'unscannable'
+      ? `${finding.reason} ${finding.format ?? finding.detail}`
+      : finding.status,
+  )
+  return said.length === 0 ? 'clean' : [...new Set(said)].join(', ')
+}
+
 describe('containers, on the real clamd', function () {
   this.timeout(60_000)
   let clamd: RealClamd
@@ -77,15 +94,6 @@ describe('containers, on the real clamd', function () {
     return await containers.inspect(source, name, [stream.by], never)
   }
 
-  const verdictOf = (findings: readonly Finding[]) => {
-    const said = findings.map((finding) =>
-      finding.status === 'unscannable'
-        ? `${finding.reason} ${finding.format ?? finding.detail}`
-        : finding.status,
-    )
-    return said.length === 0 ? 'clean' : [...new Set(said)].join(', ')
-  }
-
   describe('with EICAR in it, none is CLEAN:', () => {
     for (const kind of fixtureKinds())
       it(kind, async () => {
@@ -94,13 +102,6 @@ describe('containers, on the real clamd', function () {
         expect(findings).not.to.deep.equal([])
       })
 
-    const deflated = () => fixtureOf('zip:Deflate') as Buffer
-    const harmless = () => zipOf([{ name: 'ok.txt', bytes: Buffer.from('harmless '.repeat(99)) }])
-    const local = (change: (zip: Buffer, at: number) => void) => {
-      const zip = Buffer.from(deflated())
-      change(zip, zip.indexOf('PK\x03\x04', 4, 'latin1'))
-      return zip
-    }
     const broken: Record<string, () => Buffer> = {
       'two zips in one file': () => Buffer.concat([deflated(), harmless()]),
       'a zip behind a zip whose comment takes it in': () => {

@@ -11,7 +11,7 @@ import { lookIntoLha } from './lha.ts'
 import { lookIntoMail } from './mail.ts'
 import { lookIntoOle } from './ole.ts'
 import { lookIntoPdf } from './pdf.ts'
-import { CannotLookError, damaged, formatReasons, type Seen } from './seen.ts'
+import { CannotLookError, damaged, formatReasons, much, tooMuchToHold, type Seen } from './seen.ts'
 import { lookInto7z } from './seven-zip.ts'
 import { bytesOf, chunksOf, rangeOf, type Source } from './source.ts'
 import { readTar } from './tar.ts'
@@ -173,15 +173,25 @@ async function gzipAt(source: Source, place: Place, seen: Seen): Promise<void> {
       seen.need({ format: 'tar', kind: 'tar', what: 'tar', where: into.where })
       await orProblem(format, into, seen, () => tarAt(cursor, undefined, into, seen))
     } else if (format !== undefined) {
-      const most = 64 * 1024 ** 2
-      const bytes = await cursor.take(most + 1)
-      await seen.holding(bytes.length, () => lookAt(bytesOf(bytes), into, seen))
+      await unpackedAt(cursor, into, seen)
     }
     // To its end: only there a cut, and further members, show.
     for await (const _ of cursor.rest());
   } finally {
     await cursor.close()
   }
+}
+
+/** What is still to come, in memory. */
+async function unpackedAt(cursor: Cursor, place: Place, seen: Seen): Promise<void> {
+  const most = seen.limits.heldBytes
+  const small = await cursor.peek(Math.min(much, most))
+  const size = small.length < much ? small.length : most
+  await seen.holding(size, async () => {
+    const bytes = await cursor.take(size)
+    if ((await cursor.peek(1)).length > 0) throw tooMuchToHold(most)
+    await lookAt(bytesOf(bytes), place, seen)
+  })
 }
 
 /** `source`: the same bytes where they can be read at any place. */

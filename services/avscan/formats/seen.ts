@@ -58,20 +58,31 @@ export class CannotLookError extends Error {
   }
 }
 
+/** From here on it is held for one object at a time. */
+export const much = 4 * 1024 ** 2
+let lastTurn: Promise<unknown> = Promise.resolve()
+
+function inTurn<T>(action: () => Promise<T>): Promise<T> {
+  const turn = lastTurn.then(action)
+  lastTurn = turn.catch(() => undefined)
+  return turn
+}
+
 export const damaged = (message: string) => new CannotLookError(formatReasons.damaged, message)
 
 export class Seen {
   readonly needs = new Map<string, Need>()
   readonly problems: Problem[] = []
-  readonly #limits: Limits
+  readonly limits: Limits
   readonly #signal: AbortSignal
   #unpacked = 0
   #held = 0
+  #hasTurn = false
   #members = 0
 
   constructor(signal: AbortSignal, limits: Limits = defaultLimits) {
     this.#signal = signal
-    this.#limits = limits
+    this.limits = limits
   }
 
   get signal(): AbortSignal {
@@ -92,15 +103,15 @@ export class Seen {
   /** @throws CannotLookError, or the signal's reason. */
   member(depth: number): void {
     this.#signal.throwIfAborted()
-    if (depth > this.#limits.depth)
+    if (depth > this.limits.depth)
       throw new CannotLookError(
         formatReasons.tooDeep,
-        `more than ${this.#limits.depth} containers in each other`,
+        `more than ${this.limits.depth} containers in each other`,
       )
-    if (++this.#members > this.#limits.members)
+    if (++this.#members > this.limits.members)
       throw new CannotLookError(
         formatReasons.tooManyMembers,
-        `more than ${this.#limits.members} members`,
+        `more than ${this.limits.members} members`,
       )
   }
 
@@ -108,16 +119,24 @@ export class Seen {
   unpacked(bytes: number): void {
     this.#signal.throwIfAborted()
     this.#unpacked += bytes
-    if (this.#unpacked > this.#limits.unpackedBytes) throw tooMuch(this.#limits.unpackedBytes)
+    if (this.#unpacked > this.limits.unpackedBytes) throw tooMuch(this.limits.unpackedBytes)
   }
 
-  /** Runs `use` while `bytes` are held in memory for it. @throws CannotLookError when that is too much. */
+  /** Runs `use` while `bytes` are held in memory for it, much of it for one object at a time. @throws CannotLookError when that is too much. */
   async holding<T>(bytes: number, use: () => Promise<T>): Promise<T> {
-    if (this.#held + bytes > this.#limits.heldBytes)
-      throw new CannotLookError(
-        formatReasons.unpackedTooLarge,
-        `a packed container of ${bytes} bytes; up to ${this.#limits.heldBytes} are looked into`,
-      )
+    if (bytes < much || this.#hasTurn) return this.#hold(bytes, use)
+    return inTurn(async () => {
+      this.#hasTurn = true
+      try {
+        return await this.#hold(bytes, use)
+      } finally {
+        this.#hasTurn = false
+      }
+    })
+  }
+
+  async #hold<T>(bytes: number, use: () => Promise<T>): Promise<T> {
+    if (this.#held + bytes > this.limits.heldBytes) throw tooMuchToHold(this.limits.heldBytes)
     this.#held += bytes
     try {
       return await use()
@@ -125,6 +144,13 @@ export class Seen {
       this.#held -= bytes
     }
   }
+}
+
+export function tooMuchToHold(limit: number): CannotLookError {
+  return new CannotLookError(
+    formatReasons.unpackedTooLarge,
+    `a packed container of more than the ${limit} bytes that are looked into`,
+  )
 }
 
 function tooMuch(limit: number): CannotLookError {

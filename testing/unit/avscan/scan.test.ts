@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { fixtureOf } from '../../../services/avscan/formats/fixtures.ts'
 import { giveUpMessage, scanMessage } from '../../../services/avscan/scan.ts'
 import { allEndpoints, configSchema } from '../../../services/shared/config-schema.ts'
 import { readProof } from '../../../services/shared/proof.ts'
@@ -221,6 +222,32 @@ describe('scanMessage', () => {
     expect(isProven(version)).to.include({ reason: 107 })
     expect(routes()).to.deep.equal(['verdict.unscannable.storagebucket'])
     expect(bench.published[0]?.json).to.have.nested.property('data.scan.complete', false)
+  })
+
+  it('calls a container unscannable that the engine does not open: 105, tag no, never deleted', async () => {
+    const version = bench.store.put(bucket, 'a.rar', fixtureOf('rar5') as Buffer)
+
+    await scan(version)
+
+    expect(version.tags['scanned']).to.equal('no')
+    expect(isProven(version)).to.include({ reason: 105 })
+    expect(routes()).to.deep.equal(['verdict.unscannable.storagebucket'])
+    expect(bench.published[0]?.json).to.have.nested.property(
+      'data.scanResultDetails.detail',
+      'RAR 5: fake 1.0 does not open it',
+    )
+    expect(await bench.deps.metrics.registry.metrics()).to.contain(
+      'avscan_unscannable_total{reason="105",format="rar5"} 1',
+    )
+  })
+
+  it('does not look into what an engine has found something in', async () => {
+    bench.deps.containers = { inspect: () => Promise.reject(new Error('looked')) }
+    bench.engine.judge = () => ({ status: 'infected', signature: 'Bad' })
+
+    await scan(bench.store.put(bucket, 'a.rar', fixtureOf('rar5') as Buffer))
+
+    expect(routes()).to.include('verdict.infected.storagebucket')
   })
 
   it('does not download an object over the limit: unscannable 101, not deleted', async () => {

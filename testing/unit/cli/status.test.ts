@@ -61,6 +61,22 @@ describe('renderStatus', () => {
     expect(text).to.contain('clamd 1.4.6: official set, version 27000 of 2026-11-20')
   })
 
+  it('counts what nobody could look into by container format', () => {
+    const samples = parseMetrics(
+      [
+        'avscan_unscannable_total{reason="105",format="7z"} 2',
+        'avscan_unscannable_total{reason="105",format="deb"} 3',
+        'avscan_unscannable_total{reason="106",format="7z"} 2',
+        'avscan_unscannable_total{reason="107",format=""} 9',
+      ].join('\n'),
+    )
+
+    expect(renderStatus(facts({ samples }))).to.contain(
+      'UNSCANNABLE by container format: 7z 4, deb 3\n',
+    )
+    expect(renderStatus(facts())).not.to.contain('by container format')
+  })
+
   it('leaves out empty retry queues', () => {
     expect(renderStatus(facts())).to.not.contain('avscan.retry')
   })
