@@ -1,37 +1,46 @@
-// Runs in a thread of its own: lists one 7z archive.
+// Runs in a thread of its own: lists one 7z archive after the other, each with a new 7-Zip, and answers with the lines that count.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname } from 'node:path'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import sevenZip from '7z-wasm'
 import { withMemoryLimit } from './wasm-memory.ts'
 import type { SevenZipInput } from './seven-zip.ts'
 
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion
-const { path, bytes } = workerData as SevenZipInput
 /** Far more than any archive with as many members as clamd opens has. */
 const mostLines = 2_000_000
+const wasmBinary = withMemoryLimit(
+  readFileSync(createRequire(import.meta.url).resolve('7z-wasm/7zz.wasm')),
+).buffer
+const telling = /^(?:Method|Encrypted) = |^-{10}$|ERROR|Errors|[Pp]assword/
 
-const lines: string[] = []
-const take = (line: string) => {
-  if (lines.length >= mostLines) throw new Error('its list is too long')
-  if (/^(?:Method|Encrypted) = |^-{10}$|ERROR|Errors|[Pp]assword/.test(line)) lines.push(line)
+async function list({ path, bytes }: SevenZipInput): Promise<string[]> {
+  const lines = new Set<string>()
+  let count = 0
+  const take = (line: string) => {
+    if (++count > mostLines) throw new Error('its list is too long')
+    if (telling.test(line)) lines.add(line)
+  }
+  const instance = await sevenZip.default({ wasmBinary, print: take, printErr: take })
+  const { FS, NODEFS } = instance
+  let name = '/archive'
+  if (path === undefined) FS.writeFile(name, bytes ?? new Uint8Array())
+  else {
+    FS.mkdir('/in')
+    FS.mount(NODEFS, { root: dirname(path) }, '/in')
+    name = `/in/${basename(path)}`
+  }
+  // A password, so that nobody is asked for one.
+  try {
+    instance.callMain(['l', '-slt', '-t7z', '-pnone', '--', name])
+  } catch (thrown) {
+    throw thrown instanceof Error ? thrown : new Error('its directory cannot be read')
+  }
+  return [...lines]
 }
-const module = createRequire(import.meta.url).resolve('7z-wasm/7zz.wasm')
-const instance = await sevenZip.default({
-  wasmBinary: withMemoryLimit(readFileSync(module)).buffer,
-  print: take,
-  printErr: take,
+
+parentPort?.on('message', (input: SevenZipInput) => {
+  // What it rejects with ends the thread; 7-Zip itself throws numbers.
+  // oxlint-disable-next-line typescript/no-floating-promises, unicorn/require-post-message-target-origin
+  list(input).then((lines) => parentPort?.postMessage(lines))
 })
-const { FS, NODEFS } = instance
-let name = '/archive'
-if (path === undefined) FS.writeFile(name, bytes ?? new Uint8Array())
-else {
-  FS.mkdir('/in')
-  FS.mount(NODEFS, { root: dirname(path) }, '/in')
-  name = `/in/${basename(path)}`
-}
-// A password, so that nobody is asked for one.
-instance.callMain(['l', '-slt', '-t7z', '-pnone', '--', name])
-// oxlint-disable-next-line unicorn/require-post-message-target-origin
-parentPort?.postMessage([...new Set(lines)])

@@ -22,7 +22,11 @@ const methods = new Map([
 ])
 const localBytes = 30
 const unknownSize = 0xffffffff
-/** Most members say with a little what they are; a little can also be a lot of zeros. */
+/** So much is unpacked at once without a look. */
+const small = 256 * 1024
+/** What `headBytes` of packed zeros unpack to, and more than that. */
+const mostAtOnce = 80 * 1024 ** 2
+/** A little says of most members what they are; a little can also be a lot of zeros. */
 const beginnings = [2048, 16 * 1024, headBytes]
 
 export interface ZipMember {
@@ -85,7 +89,7 @@ export async function lookIntoZip(
       if (formatOf(await data.read(0, headBytes)) !== undefined)
         await member({ name, source: data, unpackedSize: undefined })
     } else if (method === 'Deflate') {
-      const head = await beginningOf(data)
+      const head = await beginningOf(data, entry.uncompressedSize)
       seen.unpacked(head.length)
       if (formatOf(head) !== undefined)
         await member({ name, source: data, unpackedSize: entry.uncompressedSize })
@@ -133,15 +137,16 @@ async function localOf(
   return { dataAt: local.fileDataStart }
 }
 
-/** The first unpacked bytes. */
-async function beginningOf(packed: Source): Promise<Buffer> {
-  for (const length of beginnings) {
+/** The first unpacked bytes, of so many that it says it has. */
+async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer> {
+  const steps = unpackedSize <= small ? [headBytes] : beginnings
+  for (const length of steps) {
     const bytes = await packed.read(0, length)
-    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 80 * 1024 ** 2 }
+    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: mostAtOnce }
     try {
       const head = inflateRawSync(bytes, options)
-      if (head.length >= headBytes || length >= packed.size) return head.subarray(0, headBytes)
-      if (length === headBytes) return head
+      if (head.length >= headBytes || length >= packed.size || length === headBytes)
+        return head.subarray(0, headBytes)
     } catch {
       throw damaged('the data of a member is damaged')
     }
