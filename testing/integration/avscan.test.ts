@@ -2,9 +2,10 @@
 import { expect } from 'chai'
 import { connect, type ChannelModel, type ConfirmChannel } from 'amqplib'
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { request } from 'undici'
+import { fixtureOf } from '../../services/avscan/formats/fixtures.ts'
 import { readLetter } from '../../services/reconciler/letter.ts'
 import { publicationOf } from '../../services/reconciler/replay.ts'
 import { loadConfig } from '../../services/shared/config.ts'
@@ -218,6 +219,26 @@ describe('avscan between real servers', function () {
 
     for (const { properties } of [letter, again])
       expect(properties.headers?.['avscan-error']).to.include('only the store may publish')
+  })
+
+  it('asks the engine at its start what it opens, and calls nothing else clean', async () => {
+    await begin()
+    await isReady()
+    const [plain, package_, letter] = await Promise.all([
+      put(samples.clean()),
+      put(fixtureOf('deb') as Buffer),
+      put(readFileSync(new URL('../fixtures/everyday/letter.docx', import.meta.url))),
+    ])
+
+    expect((await uploader.awaitTag(plain))['scanned']).to.equal('clean')
+    expect((await uploader.awaitTag(package_))['scanned']).to.equal('no')
+    expect((await uploader.awaitTag(letter))['scanned']).to.equal('clean')
+    const { body } = await request(`http://127.0.0.1:${port}/metrics`)
+    expect(await body.text()).to.contain('avscan_unscannable_total{reason="105",format="deb"} 1')
+    await eventually(() => {
+      const log = readFileSync(worker?.logFile ?? '', 'utf8')
+      return log.includes('asked the engine which containers it opens')
+    })
   })
 
   it('burns no attempt while clamd is away, and judges all that came meanwhile', async () => {
