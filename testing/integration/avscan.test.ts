@@ -236,7 +236,7 @@ describe('avscan between real servers', function () {
     const { body } = await request(`http://127.0.0.1:${port}/metrics`)
     expect(await body.text()).to.contain('avscan_unscannable_total{reason="105",format="deb"} 1')
     await eventually(() => {
-      const log = readFileSync(worker?.logFile ?? '', 'utf8')
+      const log = worker?.log() ?? ''
       return log.includes('asked the engine which containers it opens')
     })
   })

@@ -115,7 +115,9 @@ async function lookInto(format: Format, source: Source, place: Place, seen: Seen
     case 'ole':
       return lookIntoOle(source, seen, where)
     case 'pdf':
-      return lookIntoPdf(source, seen, where)
+      return lookIntoPdf(source, seen, where, depth, (bytes) =>
+        lookAt(bytesOf(bytes), inside(place, 'an attachment'), seen),
+      )
     case 'exe':
       return overlayAt(source, place, seen)
     case 'mail':
@@ -124,9 +126,6 @@ async function lookInto(format: Format, source: Source, place: Place, seen: Seen
       )
     case 'lha':
       return lookIntoLha(source, seen, where, depth)
-    case 'rar4':
-    case 'rar5':
-      return needOf(format, place, seen)
   }
 }
 
@@ -152,15 +151,10 @@ async function zipAt(
     return
   }
   await lookIntoZip(source, end, seen, place.where, place.depth, async (member) => {
-    const { unpackedSize, source: data } = member
+    const { format: inner, unpackedSize: size, source: data } = member
     const into = inside(place, member.name)
-    if (unpackedSize === undefined) await lookAt(data, into, seen)
-    else
-      await orProblem({ name: 'zip', what: 'zip' }, into, seen, () =>
-        seen.holding(unpackedSize, async () =>
-          lookAt(bytesOf(await collect(inflated(data, seen), unpackedSize)), into, seen),
-        ),
-      )
+    if (size === undefined) await lookAt(data, into, seen)
+    else await lookAtPacked(inner, size, into, seen, () => collect(inflated(data, seen), size))
   })
 }
 
@@ -168,12 +162,20 @@ async function gzipAt(source: Source, place: Place, seen: Seen): Promise<void> {
   const cursor = new Cursor(gunzip(source, seen, place.where))
   try {
     const format = formatOf(await cursor.peek(headBytes))
-    const into = inside(place, 'gzip')
+    const into = { ...place, depth: place.depth + 1 }
     if (format?.look === 'tar') {
-      seen.need({ format: 'tar', kind: 'tar', what: 'tar', where: into.where })
+      needOf(format, into, seen)
       await orProblem(format, into, seen, () => tarAt(cursor, undefined, into, seen))
     } else if (format !== undefined) {
-      await unpackedAt(cursor, into, seen)
+      // How much comes is not known before: so little, or as much as there may be.
+      const most = seen.limits.heldBytes
+      const little = await cursor.peek(Math.min(much, most))
+      const size = little.length < much ? little.length : most
+      await lookAtPacked(format, size, into, seen, async () => {
+        const bytes = await cursor.take(size)
+        if ((await cursor.peek(1)).length > 0) throw tooMuchToHold(most)
+        return bytes
+      })
     }
     // To its end: only there a cut, and further members, show.
     for await (const _ of cursor.rest());
@@ -182,15 +184,21 @@ async function gzipAt(source: Source, place: Place, seen: Seen): Promise<void> {
   }
 }
 
-/** What is still to come, in memory. */
-async function unpackedAt(cursor: Cursor, place: Place, seen: Seen): Promise<void> {
-  const most = seen.limits.heldBytes
-  const small = await cursor.peek(Math.min(much, most))
-  const size = small.length < much ? small.length : most
-  await seen.holding(size, async () => {
-    const bytes = await cursor.take(size)
-    if ((await cursor.peek(1)).length > 0) throw tooMuchToHold(most)
-    await lookAt(bytesOf(bytes), place, seen)
+/** Programs and documents: files first of all. One that is too large to be held is left to the engine. */
+const files = new Set<Format['look']>(['exe', 'pdf', 'ole', 'mail'])
+
+/** What has to be unpacked into memory before it can be looked at; only its beginning is known. */
+async function lookAtPacked(
+  format: Format,
+  size: number,
+  place: Place,
+  seen: Seen,
+  unpack: () => Promise<Buffer>,
+): Promise<void> {
+  await orProblem(format, place, seen, async () => {
+    if (format.look === undefined) return needOf(format, place, seen)
+    if (size > seen.limits.heldBytes && files.has(format.look)) return undefined
+    return seen.holding(size, async () => lookAt(bytesOf(await unpack()), place, seen))
   })
 }
 
@@ -201,12 +209,10 @@ async function tarAt(
   place: Place,
   seen: Seen,
 ): Promise<void> {
-  await readTar(cursor, seen, place.where, place.depth, async ({ name, size, at }) => {
+  await readTar(cursor, seen, place.where, place.depth, async ({ name, format, size, at }) => {
     const into = inside(place, name)
-    if (source !== undefined) return lookAt(rangeOf(source, at, size), into, seen)
-    await orProblem({ name: 'tar', what: 'tar' }, into, seen, () =>
-      seen.holding(size, async () => lookAt(bytesOf(await cursor.take(size)), into, seen)),
-    )
+    if (source === undefined) await lookAtPacked(format, size, into, seen, () => cursor.take(size))
+    else await lookAt(rangeOf(source, at, size), into, seen)
   })
 }
 

@@ -14,8 +14,6 @@ export type Looked =
   | 'xz'
   | '7z'
   | 'cab'
-  | 'rar4'
-  | 'rar5'
   | 'ole'
   | 'pdf'
   | 'exe'
@@ -41,8 +39,8 @@ const rows: readonly Row[] = [
   [0, '7z\xbc\xaf\x27\x1c', '7z', '7z', '7z'],
   [0, 'BZh', 'bzip2', 'bzip2', 'bzip2'],
   [0, '\xfd7zXZ\0', 'xz', 'xz', 'xz'],
-  [0, 'Rar!\x1a\x07\x00', 'rar4', 'RAR 4', 'rar4'],
-  [0, 'Rar!\x1a\x07\x01\0', 'rar5', 'RAR 5', 'rar5'],
+  [0, 'Rar!\x1a\x07\x00', 'rar4', 'RAR 4'],
+  [0, 'Rar!\x1a\x07\x01\0', 'rar5', 'RAR 5'],
   [0, 'RE~^', 'rar1', 'RAR 1'],
   [0, 'MSCF\0\0\0\0', 'cab', 'cabinet', 'cab'],
   [0, 'ISc(', 'installshield', 'InstallShield cabinet'],

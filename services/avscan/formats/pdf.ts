@@ -1,20 +1,71 @@
 // PDF: files attached to it.
-import type { Seen } from './seen.ts'
+import { constants, inflateSync } from 'node:zlib'
+import { formatOf } from './magic.ts'
+import { damaged, type Seen } from './seen.ts'
 import { placesOf, type Source } from './source.ts'
 
-export async function lookIntoPdf(source: Source, seen: Seen, where: string): Promise<void> {
+const around = 2048
+
+/** Calls `attachment` with each attached file that begins with a format we know. @throws CannotLookError */
+export async function lookIntoPdf(
+  source: Source,
+  seen: Seen,
+  where: string,
+  depth: number,
+  attachment: (bytes: Buffer) => Promise<void>,
+): Promise<void> {
   for await (const at of placesOf(source, Buffer.from('/EmbeddedFile'))) {
-    const around = (await source.read(Math.max(0, at - 2048), 4096)).toString('latin1')
-    const place = Math.min(at, 2048)
+    const from = Math.max(0, at - around)
+    const text = (await source.read(from, at - from + around)).toString('latin1')
+    const place = at - from
     // `/EmbeddedFiles` is the list of them, and says nothing of how they are packed.
-    if (/^[A-Za-z]/.test(around.slice(place + '/EmbeddedFile'.length))) continue
-    const begin = around.lastIndexOf(' obj', place)
-    const end = around.indexOf('stream', place)
-    const dictionary = around.slice(begin < 0 ? 0 : begin, end < 0 ? around.length : end)
+    if (/^[A-Za-z]/.test(text.slice(place + '/EmbeddedFile'.length))) continue
+    seen.member(depth)
+    const begin = text.lastIndexOf(' obj', place)
+    const stream = /stream\r?\n/.exec(text.slice(place))
+    const end = stream === null ? text.length : place + stream.index
+    const dictionary = text.slice(begin < 0 ? 0 : begin, end)
     // ClamAV 1.4 loses what follows such a string in an inner dictionary, and with it how the file is packed.
-    const [kind, what] = /[^<]<[\dA-Fa-f\s]*>/.test(dictionary)
+    const [kind, what] = /[^<]<[\dA-Fa-f\s]*>(?!>>)/.test(dictionary)
       ? ['pdf:attachment-checksum', 'PDF with an attached file and its checksum']
       : ['pdf:attachment', 'PDF with an attached file']
     seen.need({ format: 'pdf', kind, what, where })
+    if (stream === null) continue
+    const bytes = await streamAt(source, from + end + stream[0].length, dictionary, seen)
+    if (bytes !== undefined && formatOf(bytes) !== undefined)
+      await seen.holding(bytes.length, () => attachment(bytes))
+  }
+}
+
+const endMark = Buffer.from('endstream')
+
+/** Its bytes, unpacked where they are deflated; undefined where they are packed in another way. */
+async function streamAt(
+  source: Source,
+  at: number,
+  dictionary: string,
+  seen: Seen,
+): Promise<Buffer | undefined> {
+  const filters = [...dictionary.matchAll(/\/(\w+Decode|Fl|Crypt)\b/g)].map(([, name]) => name)
+  if (filters.length > 1) return undefined
+  let end: number | undefined
+  for await (const found of placesOf(source, endMark, at)) {
+    end = found
+    break
+  }
+  const size = (end ?? source.size) - at
+  if (size > seen.limits.heldBytes) return undefined
+  const raw = await source.read(at, size)
+  if (filters.length === 0) return raw
+  if (filters[0] !== 'FlateDecode' && filters[0] !== 'Fl') return undefined
+  try {
+    const bytes = inflateSync(raw, {
+      finishFlush: constants.Z_SYNC_FLUSH,
+      maxOutputLength: seen.limits.heldBytes,
+    })
+    seen.unpacked(bytes.length)
+    return bytes
+  } catch {
+    throw damaged('an attached file cannot be unpacked')
   }
 }

@@ -1,5 +1,5 @@
 // tar in all its dialects: 512 bytes of header, then the member.
-import { formatOf, headBytes, isTar } from './magic.ts'
+import { formatOf, headBytes, isTar, type Format } from './magic.ts'
 import type { Cursor } from './cursor.ts'
 import { damaged, type Seen } from './seen.ts'
 
@@ -10,7 +10,8 @@ export interface TarMember {
   size: number
   /** Where its data begins. */
   at: number
-  head: Buffer
+  /** What it begins with. */
+  format: Format
 }
 
 /** Calls `member` at each file that begins with something we know; the cursor then stands before its data. */
@@ -70,9 +71,8 @@ export async function readTar(
     const start = cursor.position
     const length = type === 'S' ? Math.ceil(size / block) * block : end - start
     if (size > 0 && '0\x007S'.includes(type)) {
-      const head = await cursor.peek(Math.min(size, headBytes))
-      if (formatOf(head) !== undefined)
-        await member({ name: nameIn(header), size, at: start, head })
+      const format = formatOf(await cursor.peek(Math.min(size, headBytes)))
+      if (format !== undefined) await member({ name: nameIn(header), format, size, at: start })
     }
     if (!(await cursor.skip(start + length - cursor.position))) throw damaged('it is cut')
   }

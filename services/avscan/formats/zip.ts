@@ -3,7 +3,7 @@ import { createInflateRaw, constants, inflateRawSync } from 'node:zlib'
 import { Readable } from 'node:stream'
 import { fromRandomAccessReaderPromise, RandomAccessReader, type Entry, type ZipFile } from 'yauzl'
 import { errorCode, toError } from '../../shared/errors.ts'
-import { formatOf, headBytes } from './magic.ts'
+import { formatOf, headBytes, type Format } from './magic.ts'
 import { formatReasons, damaged, type Seen } from './seen.ts'
 import { chunksOf, placesOf, rangeOf, windowed, type Source } from './source.ts'
 import { localHeader, type End } from './zip-end.ts'
@@ -31,6 +31,8 @@ const beginnings = [2048, 16 * 1024, headBytes]
 
 export interface ZipMember {
   name: string
+  /** What it begins with. */
+  format: Format
   source: Source
   /** How many bytes it has to be unpacked to; undefined: it is stored as it is. */
   unpackedSize: number | undefined
@@ -86,13 +88,15 @@ export async function lookIntoZip(
     need(method, `zip with method ${method}`)
     const data = rangeOf(source, local.dataAt, entry.compressedSize)
     if (method === 'Store') {
-      if (formatOf(await data.read(0, headBytes)) !== undefined)
-        await member({ name, source: data, unpackedSize: undefined })
+      const format = formatOf(await data.read(0, headBytes))
+      if (format !== undefined)
+        await member({ name, format, source: data, unpackedSize: undefined })
     } else if (method === 'Deflate') {
       const head = await beginningOf(data, entry.uncompressedSize)
       seen.unpacked(head.length)
-      if (formatOf(head) !== undefined)
-        await member({ name, source: data, unpackedSize: entry.uncompressedSize })
+      const format = formatOf(head)
+      if (format !== undefined)
+        await member({ name, format, source: data, unpackedSize: entry.uncompressedSize })
     }
   }
   if (end.start + first > 0) need('prefixed', 'zip behind other data')

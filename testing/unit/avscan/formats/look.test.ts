@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { randomInt } from 'node:crypto'
-import { gzipSync } from 'node:zlib'
+import { deflateSync, gzipSync } from 'node:zlib'
 import { fixtureKinds, fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
 import { look } from '../../../../services/avscan/formats/look.ts'
 import { defaultLimits, Seen, type Limits } from '../../../../services/avscan/formats/seen.ts'
@@ -67,6 +67,24 @@ describe('look', () => {
       const cut = Buffer.concat([gzipSync(tar.subarray(0, 1200)), gzipSync(tar.subarray(1200))])
 
       expect(await kindsIn(cut)).to.include.members(['rar5', 'gzip:several'])
+    })
+
+    it('a file attached to a PDF', async () => {
+      const stream = deflateSync(fixture('zip:LZMA'))
+      const pdf = Buffer.concat([
+        Buffer.from('%PDF-1.4\n1 0 obj\n<</Type/EmbeddedFile/Filter/FlateDecode>>\nstream\n'),
+        stream,
+        Buffer.from('\nendstream\nendobj\n'),
+      ])
+
+      expect(await kindsIn(pdf)).to.include.members(['pdf:attachment', 'zip:LZMA'])
+    })
+
+    it('nothing that is too large to be held, if it is a file first of all', async () => {
+      const bytes = Buffer.concat([Buffer.from('%PDF-1.4\n'), Buffer.alloc(200_000)])
+      const zip = zipOf([{ name: 'a.pdf', bytes }])
+
+      expect(await reasonsIn(zip, { heldBytes: 100_000 })).to.deep.equal([])
     })
 
     it('what is glued to a program, and says where something is', async () => {
