@@ -3,7 +3,7 @@
 import type { Engine, Judge } from '../engines/engine.ts'
 import { RetryLaterError, toError } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
-import { fixtureKinds, fixtureOf } from './fixtures.ts'
+import { everydayKinds, fixtureOf } from './fixtures.ts'
 
 /** Addresses of an engine may be of different versions, and any of them answers. */
 const tries = 5
@@ -33,7 +33,7 @@ export class Abilities {
     return unopened
   }
 
-  /** Asks everything that is not known, so that no scan has to wait for it; never throws. */
+  /** Asks what people use every day, so that no scan has to wait for it; never throws. */
   refresh(signal: AbortSignal): Promise<void> {
     this.#refreshing ??= this.#refresh(signal).finally(() => (this.#refreshing = undefined))
     return this.#refreshing
@@ -43,7 +43,7 @@ export class Abilities {
     for (const { name, info, outage } of this.#engines) {
       if (info === undefined || outage !== undefined) continue
       const by = { name, info }
-      const kinds = fixtureKinds()
+      const kinds = everydayKinds()
       if (kinds.every((kind) => this.#known(by, kind) !== undefined)) continue
       try {
         const unopened = await this.unopened(by, kinds, signal)

@@ -50,13 +50,19 @@ export class Containers {
   async #look(source: Source, name: string, signal: AbortSignal): Promise<Seen> {
     const late = AbortSignal.timeout(this.#deadlineMs)
     const seen = new Seen(AbortSignal.any([signal, late]))
+    const over = Promise.withResolvers<never>()
+    const end = () => over.reject(toError(seen.signal.reason))
+    seen.signal.addEventListener('abort', end)
     try {
-      await look(source, name, seen)
+      // Whoever waits for what never comes does not look at the signal.
+      await Promise.race([look(source, name, seen), over.promise])
     } catch (error) {
       signal.throwIfAborted()
       if (!late.aborted) throw toError(error)
       const detail = `looking inside took longer than ${this.#deadlineMs / 1000} s`
       seen.problem({ reason: formatReasons.tookTooLong, format: 'any', detail })
+    } finally {
+      seen.signal.removeEventListener('abort', end)
     }
     return seen
   }

@@ -23,6 +23,15 @@ export function fixtureKinds(): string[] {
   return [...all().keys()]
 }
 
+/** Filters and methods that few people have ever used: asked only when one comes. */
+const rare =
+  /^(?:7z:(?!LZMA|BCJ$|BZip2)|xz:(?!blocks|streams)|lha:|exe:|tar:(?!several)|arj|cab:no|compress|disk|fat|lzop|uuencode|vmdk|tnef|xar)/
+
+/** What engines are asked ahead. */
+export function everydayKinds(): string[] {
+  return fixtureKinds().filter((kind) => !rare.test(kind))
+}
+
 /** Undefined: nobody could make one, so nobody can say that an engine opens it. */
 export function fixtureOf(kind: string): Buffer | undefined {
   const hidden = all().get(kind)

@@ -1,9 +1,7 @@
 // gzip: one or more members, each a deflate stream between a header and a trailer.
-import { Readable } from 'node:stream'
-import { createInflateRaw } from 'node:zlib'
-import { chunksOf, type Source } from './source.ts'
-import { errorCode } from '../../shared/errors.ts'
+import { inflated } from './inflate.ts'
 import { damaged, type Seen } from './seen.ts'
+import type { Source } from './source.ts'
 
 const trailerBytes = 8
 
@@ -23,22 +21,8 @@ export async function* gunzip(source: Source, seen: Seen, where: string): AsyncG
         what: 'gzip with several members',
         where,
       })
-    const inflate = createInflateRaw()
-    const input = Readable.from(chunksOf(source, start))
-    input.once('error', (error) => inflate.destroy(error)).pipe(inflate)
-    try {
-      for await (const chunk of inflate as AsyncIterable<Buffer>) {
-        seen.unpacked(chunk.length)
-        yield chunk
-      }
-    } catch (error) {
-      if (errorCode(error)?.startsWith('Z_') !== true) throw error
-      throw damaged('its data is damaged or cut')
-    } finally {
-      input.destroy()
-      inflate.destroy()
-    }
-    at = start + inflate.bytesWritten + trailerBytes
+    const packed = yield* inflated(source, start, seen)
+    at = start + packed + trailerBytes
     if (at > source.size) throw damaged('it is cut')
   }
 }

@@ -7,6 +7,7 @@ import { Cursor } from './cursor.ts'
 import { overlayOf } from './exe.ts'
 import { gunzip } from './gzip.ts'
 import { formatOf, formatOfTail, headBytes, type Format } from './magic.ts'
+import { inflated } from './inflate.ts'
 import { lookIntoLha } from './lha.ts'
 import { lookIntoMail } from './mail.ts'
 import { lookIntoOle } from './ole.ts'
@@ -16,7 +17,7 @@ import { lookInto7z } from './seven-zip.ts'
 import { bytesOf, chunksOf, rangeOf, type Source } from './source.ts'
 import { readTar } from './tar.ts'
 import { lookIntoXz } from './xz.ts'
-import { inflated, lookIntoZip } from './zip.ts'
+import { lookIntoZip } from './zip.ts'
 import { tailBytes, zipEndIn } from './zip-end.ts'
 
 /** Where something stands: nothing for the object itself, else ` in the member "a.7z"`. */
@@ -154,7 +155,7 @@ async function zipAt(
     const { format: inner, unpackedSize: size, source: data } = member
     const into = inside(place, member.name)
     if (size === undefined) await lookAt(data, into, seen)
-    else await lookAtPacked(inner, size, into, seen, () => collect(inflated(data, seen), size))
+    else await lookAtPacked(inner, size, into, seen, () => collect(inflated(data, 0, seen), size))
   })
 }
 

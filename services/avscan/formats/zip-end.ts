@@ -18,7 +18,7 @@ export const tailBytes = longestComment + endBytes + locatorBytes
 
 const magic = (text: string) => Buffer.from(text, 'latin1')
 const endMagic = magic('PK\x05\x06')
-const directoryMagic = magic('PK\x01\x02')
+export const directoryMagic = magic('PK\x01\x02')
 const locatorMagic = magic('PK\x06\x07')
 const zip64EndMagic = magic('PK\x06\x06')
 

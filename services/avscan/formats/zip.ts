@@ -1,12 +1,11 @@
 // zip: the methods of its members, and whether the directory at its end tells everything that is in it.
-import { createInflateRaw, constants, inflateRawSync } from 'node:zlib'
-import { Readable } from 'node:stream'
+import { constants, inflateRawSync } from 'node:zlib'
 import { fromRandomAccessReaderPromise, RandomAccessReader, type Entry, type ZipFile } from 'yauzl'
-import { errorCode, toError } from '../../shared/errors.ts'
+import { toError } from '../../shared/errors.ts'
 import { formatOf, headBytes, type Format } from './magic.ts'
 import { formatReasons, damaged, type Seen } from './seen.ts'
-import { chunksOf, placesOf, rangeOf, windowed, type Source } from './source.ts'
-import { localHeader, type End } from './zip-end.ts'
+import { placesOf, rangeOf, windowed, type Source } from './source.ts'
+import { directoryMagic, localHeader, type End } from './zip-end.ts'
 
 const methods = new Map([
   [0, 'Store'],
@@ -38,11 +37,7 @@ export interface ZipMember {
   unpackedSize: number | undefined
 }
 
-/**
- * What stands before the zip: nothing, or what kind of file.
- * Calls `member` for each member that begins with a format we know.
- * @throws CannotLookError
- */
+/** Calls `member` for each member that begins with a format we know. @throws CannotLookError */
 export async function lookIntoZip(
   whole: Source,
   end: End,
@@ -50,6 +45,21 @@ export async function lookIntoZip(
   where: string,
   depth: number,
   member: (member: ZipMember) => Promise<void>,
+): Promise<void> {
+  // What yauzl throws in the midst of an answer would reach nobody.
+  const failed = Promise.withResolvers<never>()
+  const looking = lookIntoMembers(whole, end, seen, where, depth, member, failed.reject)
+  await Promise.race([looking, failed.promise])
+}
+
+async function lookIntoMembers(
+  whole: Source,
+  end: End,
+  seen: Seen,
+  where: string,
+  depth: number,
+  member: (member: ZipMember) => Promise<void>,
+  failed: (error: unknown) => void,
 ): Promise<void> {
   const need = (kind: string, what: string) =>
     seen.need({ format: 'zip', kind: `zip:${kind}`, what, where })
@@ -62,7 +72,7 @@ export async function lookIntoZip(
     size: plain.size,
     read: (from, length) => (from < end.directoryAt ? members : directory).read(from, length),
   }
-  const zip = await open(source)
+  const zip = await open(source, failed)
   const taken: [from: number, to: number][] = [[end.start + end.directoryAt, end.stop]]
   let at = end.directoryAt
   let first = at
@@ -99,13 +109,15 @@ export async function lookIntoZip(
         await member({ name, format, source: data, unpackedSize: entry.uncompressedSize })
     }
   }
+  if ((await source.read(at, 4)).equals(directoryMagic))
+    throw damaged('its directory has more entries than it says')
   if (end.start + first > 0) need('prefixed', 'zip behind other data')
   await findHidden(whole, taken)
 }
 
-async function open(source: Source): Promise<ZipFile> {
+async function open(source: Source, failed: (error: unknown) => void): Promise<ZipFile> {
   try {
-    return await fromRandomAccessReaderPromise(new Reader(source), source.size, {
+    return await fromRandomAccessReaderPromise(new Reader(source, failed), source.size, {
       autoClose: false,
       decodeStrings: false,
       validateEntrySizes: false,
@@ -158,24 +170,6 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
   return Buffer.alloc(0)
 }
 
-export async function* inflated(packed: Source, seen: Seen): AsyncGenerator<Buffer> {
-  const inflate = createInflateRaw()
-  const input = Readable.from(chunksOf(packed))
-  input.once('error', (error) => inflate.destroy(error)).pipe(inflate)
-  try {
-    for await (const chunk of inflate as AsyncIterable<Buffer>) {
-      seen.unpacked(chunk.length)
-      yield chunk
-    }
-  } catch (error) {
-    if (errorCode(error)?.startsWith('Z_') !== true) throw error
-    throw damaged('the data of a member is damaged')
-  } finally {
-    input.destroy()
-    inflate.destroy()
-  }
-}
-
 /** Members that the directory does not name: in front of it, between the others, or behind it. */
 async function findHidden(whole: Source, taken: [from: number, to: number][]): Promise<void> {
   let free = 0
@@ -194,10 +188,12 @@ async function findHidden(whole: Source, taken: [from: number, to: number][]): P
 
 class Reader extends RandomAccessReader {
   readonly #source: Source
+  readonly #failed: (error: unknown) => void
 
-  constructor(source: Source) {
+  constructor(source: Source, failed: (error: unknown) => void) {
     super()
     this.#source = source
+    this.#failed = failed
   }
 
   override read(
@@ -211,6 +207,6 @@ class Reader extends RandomAccessReader {
       bytes.copy(buffer, offset)
       callback(bytes.length < length ? new Error('it is cut') : null)
     }
-    Promise.resolve(this.#source.read(position, length)).then(use, callback)
+    Promise.resolve(this.#source.read(position, length)).then(use, callback).catch(this.#failed)
   }
 }

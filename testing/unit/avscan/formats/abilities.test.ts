@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { gunzipSync } from 'node:zlib'
 import { Abilities } from '../../../../services/avscan/formats/abilities.ts'
-import { fixtureKinds } from '../../../../services/avscan/formats/fixtures.ts'
+import { everydayKinds } from '../../../../services/avscan/formats/fixtures.ts'
 import type { EngineInfo } from '../../../../services/avscan/engines/engine.ts'
 import { silentLog } from '../../../../services/shared/log.ts'
 import { RetryLaterError } from '../../../../services/shared/errors.ts'
@@ -98,14 +98,14 @@ describe('Abilities', () => {
     expect([...(await abilities.unopened(by(engine), ['gzip'], never))]).to.deep.equal([])
   })
 
-  it('asks everything ahead, one fixture after the other, and only once', async () => {
+  it('asks what is used every day ahead, one fixture after the other, and only once', async () => {
     const engine = engineOf()
     const abilities = new Abilities([engine], silentLog)
 
     await Promise.all([abilities.refresh(never), abilities.refresh(never)])
     await abilities.refresh(never)
 
-    expect(engine.scanned).to.have.length(fixtureKinds().length)
+    expect(engine.scanned).to.have.length(everydayKinds().length)
     expect(engine.mostAtATime).to.equal(1)
   })
 

@@ -110,6 +110,14 @@ describe('look', () => {
         expect(await reasonsIn(bytes)).to.include(106)
       })
 
+    it('a zip whose directory has more entries than it says', async () => {
+      const several = Buffer.from(fixture('zip:Deflate'))
+      several.writeUInt16LE(1, several.length - 14)
+      several.writeUInt16LE(1, several.length - 12)
+
+      expect(await reasonsIn(several)).to.deep.equal([106])
+    })
+
     it('a 7z that is cut', async () => {
       expect(await reasonsIn(fixture('7z:LZMA').subarray(0, -5))).to.deep.equal([106])
     }).timeout(20_000)

@@ -1,0 +1,33 @@
+// Raw deflate, as zip and gzip have it.
+import { Readable } from 'node:stream'
+import { createInflateRaw } from 'node:zlib'
+import { errorCode } from '../../shared/errors.ts'
+import { damaged, type Seen } from './seen.ts'
+import { chunksOf, type Source } from './source.ts'
+
+/** What unpacks from `at` on; returns how many packed bytes it was. @throws CannotLookError where it is damaged or cut. */
+export async function* inflated(
+  source: Source,
+  at: number,
+  seen: Seen,
+): AsyncGenerator<Buffer, number> {
+  const inflate = createInflateRaw()
+  const input = Readable.from(chunksOf(source, at))
+  // Each may fail once more while it is taken down, and nobody listens then.
+  input.on('error', (error) => inflate.destroy(error))
+  inflate.on('error', () => undefined)
+  input.pipe(inflate)
+  try {
+    for await (const chunk of inflate as AsyncIterable<Buffer>) {
+      seen.unpacked(chunk.length)
+      yield chunk
+    }
+    return inflate.bytesWritten
+  } catch (error) {
+    if (errorCode(error)?.startsWith('Z_') !== true) throw error
+    throw damaged('its data is damaged or cut')
+  } finally {
+    input.destroy()
+    inflate.destroy()
+  }
+}
