@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { reasons } from '../../services/avscan/engines/engine.ts'
+import { formatReasons } from '../../services/avscan/formats/seen.ts'
 import { deployNames } from '../../services/cli/settings.ts'
 import { signedHeaders } from '../../services/notifier/sign.ts'
 import { decodeOutMessage } from '../../services/shared/messages.ts'
@@ -33,8 +34,8 @@ describe('README', () => {
       expect(section).to.contain(`\`${name}\``)
   })
 
-  it('explains each reason code an engine can give', () => {
-    for (const code of Object.values(reasons))
+  it('explains each reason code an engine or a container can give', () => {
+    for (const code of Object.values({ ...reasons, ...formatReasons }))
       expect(readme).to.match(new RegExp(`^\\| ${code} \\|`, 'm'))
   })
 

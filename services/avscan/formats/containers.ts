@@ -60,7 +60,7 @@ export class Containers {
       signal.throwIfAborted()
       if (!late.aborted) throw toError(error)
       const detail = `looking inside took longer than ${this.#deadlineMs / 1000} s`
-      seen.problem({ reason: formatReasons.tookTooLong, format: 'any', detail })
+      seen.problem({ reason: formatReasons.tookTooLong, format: 'other', detail })
     } finally {
       seen.signal.removeEventListener('abort', end)
     }

@@ -169,14 +169,20 @@ function weakFormatOf(head: Buffer): Format | undefined {
   return undefined
 }
 
-/** A header's checksum is the sum of its bytes with the checksum itself as blanks. */
+/** A header's checksum is the sum of its bytes with the checksum itself as blanks; some take the bytes as signed. */
 export function isTar(head: Buffer): boolean {
   if (head.length < 512) return false
   const said = /^ *([0-7]{1,7})[ \0]/.exec(head.toString('latin1', 148, 156))?.[1]
   if (said === undefined) return false
-  let sum = 256
-  for (let at = 0; at < 512; at++) if (at < 148 || at >= 156) sum += head[at] ?? 0
-  return sum === Number.parseInt(said, 8) && sum > 256
+  let [sum, high] = [256, 0]
+  for (let at = 0; at < 512; at++) {
+    const byte = head[at] ?? 0
+    if (at >= 148 && at < 156) continue
+    sum += byte
+    if (byte > 127) high += 256
+  }
+  const checksum = Number.parseInt(said, 8)
+  return sum > 256 && (checksum === sum || checksum === sum - high)
 }
 
 /** Properties, a dictionary of 2^n or 2^n + 2^(n-1) bytes, and a size that is unknown or below 256 GiB: as `file` and xz tell it. */

@@ -70,7 +70,7 @@ describe('Containers', () => {
     expect(findings).to.deep.include({
       status: 'unscannable',
       reason: 199,
-      format: 'any',
+      format: 'other',
       detail: 'looking inside took longer than 0.02 s',
     })
   })
