@@ -3,7 +3,9 @@ import { expect } from 'chai'
 import { deflateSync } from 'node:zlib'
 import { createClamd } from '../../services/avscan/engines/clamd.ts'
 import type { Engine } from '../../services/avscan/engines/engine.ts'
-import { PdfObjects } from '../../services/avscan/pdf-objects.ts'
+import { countPdfObjects } from '../../services/avscan/formats/pdf-objects.ts'
+import { Seen } from '../../services/avscan/formats/seen.ts'
+import { bytesOf } from '../../services/avscan/formats/source.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { scan } from '../support/engine-contract.ts'
 import { noClamd, startClamd, type RealClamd } from '../support/real-clamd.ts'
@@ -169,12 +171,13 @@ describe('limits of clamd by type, real', function () {
   for (const count of [60_000, 70_000])
     it(`finds a virus in object ${count} of a PDF, or says that it was not looked at`, async () => {
       const bytes = pdf(count, samples.eicar())
-      const objects = new PdfObjects()
-      objects.write(bytes)
-      const found = await scan(engine, bytes)
-      const told = found.status === 'clean' ? objects.finding() : found
+      const seen = new Seen(new AbortController().signal)
+      await countPdfObjects(bytesOf(bytes), seen, '')
 
-      expect(told?.status).to.equal(count <= 65_536 ? 'infected' : 'unscannable')
+      const { status } = await scan(engine, bytes)
+
+      expect(status).to.equal(count <= 65_536 ? 'infected' : 'clean')
+      expect(seen.problems.length).to.equal(count <= 65_536 ? 0 : 1)
     })
 
   for (const length of [1_000, 20_000])

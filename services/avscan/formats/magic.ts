@@ -166,6 +166,8 @@ function weakFormatOf(head: Buffer): Format | undefined {
   const text = head.toString('latin1', 0, 200)
   if (/^begin(?:-base64)? [0-7]{3,4} \S/.test(text)) return { name: 'uuencode', what: 'uuencoded' }
   if (isMail(text)) return { name: 'mail', what: 'mail', look: 'mail' }
+  // So far from the start a reader looks for it.
+  if (head.subarray(0, 1024).includes('%PDF-')) return { name: 'pdf', what: 'PDF', look: 'pdf' }
   return undefined
 }
 

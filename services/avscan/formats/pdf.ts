@@ -1,6 +1,7 @@
-// PDF: files attached to it.
+// PDF: how many objects it has, and the files attached to it.
 import { constants, inflateSync } from 'node:zlib'
 import { formatOf } from './magic.ts'
+import { countPdfObjects } from './pdf-objects.ts'
 import { damaged, type Seen } from './seen.ts'
 import { placesOf, type Source } from './source.ts'
 
@@ -14,6 +15,7 @@ export async function lookIntoPdf(
   depth: number,
   attachment: (bytes: Buffer) => Promise<void>,
 ): Promise<void> {
+  await countPdfObjects(source, seen, where)
   for await (const at of placesOf(source, Buffer.from('/EmbeddedFile'))) {
     const from = Math.max(0, at - around)
     const text = (await source.read(from, at - from + around)).toString('latin1')
