@@ -2,13 +2,14 @@
 import { damaged, type Seen } from './seen.ts'
 import { placesOf, type Source } from './source.ts'
 
+const blockMagic = Buffer.from('1AY&SY', 'latin1')
 const end = 0x177245385090n
 
 /** @throws CannotLookError */
 export async function lookIntoBzip2(source: Source, seen: Seen, where: string): Promise<void> {
   seen.need({ format: 'bzip2', kind: 'bzip2', what: 'bzip2', where })
   // A stream begins at a whole byte, and these six never stand in packed data but by a chance of 2^-48.
-  for await (const at of placesOf(source, Buffer.from('1AY&SY', 'latin1'), 5)) {
+  for await (const at of placesOf(source, blockMagic, seen.signal, 5)) {
     const before = await source.read(at - 4, 4)
     if (!/^BZh[1-9]$/.test(before.toString('latin1'))) continue
     seen.need({ format: 'bzip2', kind: 'bzip2:several', what: 'bzip2 with several streams', where })

@@ -21,6 +21,7 @@ export async function* gunzip(source: Source, seen: Seen, where: string): AsyncG
         what: 'gzip with several members',
         where,
       })
+    await seen.member(0)
     const packed = yield* inflated(source, start, seen)
     at = start + packed + trailerBytes
     if (at > source.size) throw damaged('it is cut')

@@ -18,7 +18,7 @@ export async function lookIntoLha(
     if (header.length < 21 || header[0] === 0) return
     const method = header.toString('latin1', 2, 7)
     if (!/^-l[hz][0-9a-z]-$/.test(method)) throw damaged('a header is damaged')
-    seen.member(depth)
+    await seen.member(depth)
     if (method !== folder)
       seen.need({ format: 'lha', kind: `lha:${method}`, what: `LHA with method ${method}`, where })
     // Level 2 counts its headers in two bytes, the others in one and without these two.

@@ -93,7 +93,7 @@ async function orProblem(
 
 async function lookInto(format: Format, source: Source, place: Place, seen: Seen): Promise<void> {
   const { where, depth } = place
-  seen.member(depth)
+  await seen.member(depth)
   switch (format.look) {
     case undefined:
       return needOf(format, place, seen)

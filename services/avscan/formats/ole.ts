@@ -8,7 +8,7 @@ const entryBytes = 128
 export async function lookIntoOle(source: Source, seen: Seen, where: string): Promise<void> {
   seen.need({ format: 'ole', kind: 'ole', what: 'OLE', where })
   // Entries of the directory lie in rows of 128 bytes, whatever the sectors: no chain has to be followed for them.
-  for await (const at of placesOf(source, name, 512)) {
+  for await (const at of placesOf(source, name, seen.signal, 512)) {
     if (at % entryBytes !== 0) continue
     const entry = await source.read(at, entryBytes)
     // The length of its name in bytes, and its kind: a stream.

@@ -5,6 +5,7 @@ import { countPdfObjects } from './pdf-objects.ts'
 import { damaged, type Seen } from './seen.ts'
 import { placesOf, type Source } from './source.ts'
 
+const attached = Buffer.from('/EmbeddedFile')
 const around = 2048
 
 /** Calls `attachment` with each attached file that begins with a format we know. @throws CannotLookError */
@@ -16,13 +17,13 @@ export async function lookIntoPdf(
   attachment: (bytes: Buffer) => Promise<void>,
 ): Promise<void> {
   await countPdfObjects(source, seen, where)
-  for await (const at of placesOf(source, Buffer.from('/EmbeddedFile'))) {
+  for await (const at of placesOf(source, attached, seen.signal)) {
     const from = Math.max(0, at - around)
     const text = (await source.read(from, at - from + around)).toString('latin1')
     const place = at - from
     // `/EmbeddedFiles` is the list of them, and says nothing of how they are packed.
     if (/^[A-Za-z]/.test(text.slice(place + '/EmbeddedFile'.length))) continue
-    seen.member(depth)
+    await seen.member(depth)
     const begin = text.lastIndexOf(' obj', place)
     const stream = /stream\r?\n/.exec(text.slice(place))
     const end = stream === null ? text.length : place + stream.index
@@ -51,7 +52,7 @@ async function streamAt(
   const filters = [...dictionary.matchAll(/\/(\w+Decode|Fl|Crypt)\b/g)].map(([, name]) => name)
   if (filters.length > 1) return undefined
   let end: number | undefined
-  for await (const found of placesOf(source, endMark, at)) {
+  for await (const found of placesOf(source, endMark, seen.signal, at)) {
     end = found
     break
   }

@@ -1,5 +1,6 @@
 // What was seen in one object: which formats an engine must be able to open, and what nobody can look into. It also keeps
 // count, so that an object made for it cannot keep a worker busy.
+import { setImmediate } from 'node:timers/promises'
 
 /** A container format with its method, as an engine is asked about it. */
 export interface Need {
@@ -58,6 +59,9 @@ export class CannotLookError extends Error {
   }
 }
 
+/** What is in memory needs no waiting, so that nothing else in this process would run meanwhile. */
+const membersInARow = 128
+
 /** From here on it is held for one object at a time. */
 export const much = 4 * 1024 ** 2
 let lastTurn: Promise<unknown> = Promise.resolve()
@@ -100,8 +104,8 @@ export class Seen {
       this.problems.push(problem)
   }
 
-  /** @throws CannotLookError, or the signal's reason. */
-  member(depth: number): void {
+  /** To be awaited: between many of them others get their turn. @throws CannotLookError, or the signal's reason. */
+  member(depth: number): Promise<void> | undefined {
     this.#signal.throwIfAborted()
     if (depth > this.limits.depth)
       throw new CannotLookError(
@@ -113,6 +117,7 @@ export class Seen {
         formatReasons.tooManyMembers,
         `more than ${this.limits.members} members`,
       )
+    return this.#members % membersInARow === 0 ? setImmediate() : undefined
   }
 
   /** @throws CannotLookError, or the signal's reason. */

@@ -1,4 +1,5 @@
 // Bytes that can be read at any place: the received file, a part of it, or what was unpacked into memory.
+import { setImmediate } from 'node:timers/promises'
 
 export interface Source {
   /** Where the whole of it lies as a file. */
@@ -8,6 +9,7 @@ export interface Source {
   read(at: number, length: number): Buffer | Promise<Buffer>
 }
 
+const placesInARow = 1000
 /** How much is read at a time where everything is read. */
 const windowBytes = 256 * 1024
 
@@ -50,15 +52,24 @@ export async function* chunksOf(source: Source, at = 0): AsyncGenerator<Buffer> 
   }
 }
 
-/** Where `needle` begins, from `at` on; every place of it. */
-export async function* placesOf(source: Source, needle: Buffer, at = 0): AsyncGenerator<number> {
+/** Where `needle` begins, from `at` on; every place of it. @throws the signal's reason. */
+export async function* placesOf(
+  source: Source,
+  needle: Buffer,
+  signal: AbortSignal,
+  at = 0,
+): AsyncGenerator<number> {
+  let count = 0
   while (at + needle.length <= source.size) {
     const chunk = await source.read(at, windowBytes)
     if (chunk.length < needle.length) return
-    const found: number[] = []
-    for (let place = chunk.indexOf(needle); place >= 0; place = chunk.indexOf(needle, place + 1))
-      found.push(at + place)
-    yield* found
+    for (let place = chunk.indexOf(needle); place >= 0; place = chunk.indexOf(needle, place + 1)) {
+      // A file can be made of nothing else, and what is in memory needs no waiting.
+      if (++count % placesInARow === 0) await setImmediate()
+      signal.throwIfAborted()
+      yield at + place
+    }
+    signal.throwIfAborted()
     at += chunk.length - needle.length + 1
   }
 }

@@ -40,7 +40,7 @@ export async function readTar(
       seen.need({ format: 'tar', kind: 'tar:several', what: 'several tars in a row', where })
       ended = false
     }
-    seen.member(depth)
+    await seen.member(depth)
     const type = String.fromCharCode(header[156] ?? 0)
     if (((header[124] ?? 0) & 0x80) !== 0)
       seen.need({ format: 'tar', kind: 'tar:base256', what: 'tar with a binary size', where })

@@ -23,7 +23,7 @@ export async function lookIntoXz(source: Source, seen: Seen, where: string): Pro
   for (const filter of filtersOf(await source.read(12, 1024)))
     if (filter === 'LZMA2') seen.need({ format: 'xz', kind: 'xz', what: 'xz', where })
     else need(filter, `xz with the filter ${filter}`)
-  for await (const at of placesOf(source, magic, 12)) {
+  for await (const at of placesOf(source, magic, seen.signal, 12)) {
     // The flags: a reserved byte and one of four checks.
     const flags = await source.read(at + 6, 2)
     if (flags[0] !== 0 || (flags[1] ?? 0) > 15) continue

@@ -77,7 +77,7 @@ async function lookIntoMembers(
   let at = end.directoryAt
   let first = at
   for await (const entry of zip.eachEntry()) {
-    seen.member(depth)
+    await seen.member(depth)
     const central = await source.read(at, 46)
     at += 46 + entry.fileNameLength + entry.extraFieldLength + entry.fileCommentLength
     const sizes = [central.readUInt32LE(20), central.readUInt32LE(24), central.readUInt32LE(42)]
@@ -112,7 +112,7 @@ async function lookIntoMembers(
   if ((await source.read(at, 4)).equals(directoryMagic))
     throw damaged('its directory has more entries than it says')
   if (end.start + first > 0) need('prefixed', 'zip behind other data')
-  await findHidden(whole, taken)
+  await findHidden(whole, taken, seen.signal)
 }
 
 async function open(source: Source, failed: (error: unknown) => void): Promise<ZipFile> {
@@ -171,14 +171,18 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
 }
 
 /** Members that the directory does not name: in front of it, between the others, or behind it. */
-async function findHidden(whole: Source, taken: [from: number, to: number][]): Promise<void> {
+async function findHidden(
+  whole: Source,
+  taken: [from: number, to: number][],
+  signal: AbortSignal,
+): Promise<void> {
   let free = 0
   const ranges = taken.toSorted(([a], [b]) => a - b)
   for (const [from, to] of [...ranges, [whole.size, whole.size] as const]) {
     // A data descriptor fits between two members, a member does not.
     if (from - free > localBytes) {
       const gap = rangeOf(whole, free, from - free)
-      for await (const at of placesOf(gap, localHeader.magic))
+      for await (const at of placesOf(gap, localHeader.magic, signal))
         if (localHeader.isPlausible(await gap.read(at, 64)))
           throw damaged('it holds members that its directory does not name')
     }

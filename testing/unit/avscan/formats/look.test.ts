@@ -182,6 +182,47 @@ describe('look', () => {
     })
   })
 
+  describe('lets others go on, and stops in time, with', () => {
+    const mail = 'From: a\r\nContent-Transfer-Encoding: base64\r\n'
+    for (const [title, bytes] of Object.entries({
+      'a bzip2 full of beginnings': Buffer.concat([
+        Buffer.from('BZh91AY&SY'),
+        Buffer.alloc(6_000_000, '1AY&SY'),
+      ]),
+      'a zip behind what looks like members': Buffer.concat([
+        Buffer.alloc(4_000_000, 'PK\x03\x04', 'latin1'),
+        zipOf([{ name: 'a', bytes: Buffer.from('a') }]),
+      ]),
+      'a mail of headers': Buffer.alloc(4_000_000, mail),
+      'a mail of parts without an end': Buffer.alloc(4_000_000, `${mail}\r\n`),
+      'a PDF of attachments': Buffer.concat([
+        Buffer.from('%PDF-1.4'),
+        Buffer.alloc(4_000_000, '/EmbeddedFile '),
+      ]),
+      'a gzip of empty members': Buffer.concat(
+        Array.from({ length: 3_000 }, () => gzipSync(Buffer.alloc(0))),
+      ),
+      'a zip of many members': zipOf(
+        Array.from({ length: 5_000 }, (_, index) => ({
+          name: `${index}`,
+          bytes: Buffer.from('x'),
+        })),
+      ),
+    }))
+      it(title, async () => {
+        const turns: number[] = [performance.now()]
+        const timer = setInterval(() => turns.push(performance.now()), 5)
+        const late = AbortSignal.timeout(1_500)
+        await look(bytesOf(bytes), 'a', new Seen(late)).catch(() => undefined)
+        clearInterval(timer)
+        turns.push(performance.now())
+
+        const longest = Math.max(...turns.map((turn, index) => turn - (turns[index - 1] ?? turn)))
+        expect(longest).to.be.below(1_000)
+        expect((turns.at(-1) ?? 0) - (turns[0] ?? 0)).to.be.below(6_000)
+      }).timeout(20_000)
+  })
+
   it('survives every fixture with bytes changed, cut or doubled', async () => {
     const kinds = fixtureKinds().filter((kind) => !kind.includes('7z'))
     for (let round = 0; round < 600; round++) {
