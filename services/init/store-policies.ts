@@ -14,9 +14,15 @@ export interface Statement {
   Condition?: Record<string, Record<string, string[]>>
 }
 
+/** What a role may not do with the store itself; such a statement has no resource. */
+export interface AdminStatement {
+  Effect: 'Deny'
+  Action: string[]
+}
+
 export interface Policy {
   Version: '2012-10-17'
-  Statement: Statement[]
+  Statement: (Statement | AdminStatement)[]
 }
 
 export const roles = ['uploader', 'avscan', 'reconciler', 'canary'] as const
@@ -28,24 +34,46 @@ const arns = (buckets: readonly string[], path = '') =>
 
 const suffixes = ['', '-proof', '-at', '-reason', '-signature', '-engine']
 
+/**
+ * Every MinIO user may do this to himself unless it is denied: make keys that outlive his own, and change his password. It cannot
+ * be denied that he asks for keys that end by themselves (AssumeRole); they have his rights and no others.
+ */
+const ownKeys: AdminStatement = {
+  Effect: 'Deny',
+  Action: ['CreateServiceAccount', 'UpdateServiceAccount', 'CreateUser'].map(
+    (action) => `admin:${action}`,
+  ),
+}
+
 /** One IAM policy per role, for stores with IAM (MinIO, Silo). */
 export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
-  const { tagKey } = input
+  const { buckets, tagKey } = input
   return {
-    uploader: policy(...uploaderStatements(input), {
-      Effect: 'Deny',
-      Action: s3('PutObject', 'PutObjectTagging', 'PutObjectVersionTagging'),
-      Resource: arns(input.buckets, '/*'),
-      // Not the whole story: a POST form's tagging field gets past it on MinIO. The proof is what we rely on.
-      Condition: {
-        'ForAnyValue:StringEquals': {
-          's3:RequestObjectTagKeys': suffixes.map((suffix) => `${tagKey}${suffix}`),
+    uploader: policy(
+      ...uploaderStatements(input),
+      {
+        Effect: 'Deny',
+        Action: s3('PutObject', 'PutObjectTagging', 'PutObjectVersionTagging'),
+        Resource: arns(buckets, '/*'),
+        // Not the whole story: a POST form's tagging field gets past it on MinIO. The proof is what we rely on.
+        Condition: {
+          'ForAnyValue:StringEquals': {
+            's3:RequestObjectTagKeys': suffixes.map((suffix) => `${tagKey}${suffix}`),
+          },
         },
       },
-    }),
-    avscan: policy(...avscanStatements(input)),
-    reconciler: policy(...reconcilerStatements(input)),
-    canary: policy(...canaryStatements(input)),
+      {
+        Effect: 'Deny',
+        Action: s3('PutObject'),
+        Resource: arns(buckets, '/*'),
+        // MinIO writes under the version id that a request brings, also over what is there. An archive's entries get past it.
+        Condition: { StringLike: { 's3:versionid': ['?*'] } },
+      },
+      ownKeys,
+    ),
+    avscan: policy(...avscanStatements(input), ownKeys),
+    reconciler: policy(...reconcilerStatements(input), ownKeys),
+    canary: policy(...canaryStatements(input), ownKeys),
   }
 }
 
@@ -218,6 +246,6 @@ export function bucketPolicies(
   )
 }
 
-function policy(...statements: Statement[]): Policy {
+function policy(...statements: Policy['Statement']): Policy {
   return { Version: '2012-10-17', Statement: statements }
 }

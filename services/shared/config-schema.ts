@@ -357,6 +357,42 @@ export const configSchema = z.strictObject({
       ),
     })
     .prefault({}),
+  audit: z
+    .strictObject({
+      enabled: setting(
+        z.boolean().default(true),
+        "take the store's audit log (MinIO, Silo), which tells of writes that events cannot be trusted to tell of",
+        'STORE_AUDIT',
+      ),
+      host: setting(
+        z.string().min(1).default('127.0.0.1'),
+        'where the audit log is taken',
+        'STORE_AUDIT_HOST',
+      ),
+      port: setting(z.int().min(0).max(65535).default(8444), 'its port', 'STORE_AUDIT_PORT'),
+      token: setting(secretText, 'what the store sends with it', 'STORE_AUDIT_TOKEN', true),
+      certificate: setting(
+        z.string().default('/opt/av-scan/certs/store-audit/server.crt'),
+        'PEM file with its certificate',
+        'STORE_AUDIT_CERT',
+      ),
+      key: setting(
+        z.string().default('/opt/av-scan/certs/store-audit/server.key'),
+        "PEM file with the certificate's key",
+        'STORE_AUDIT_KEY',
+      ),
+      folder: setting(
+        z.string().min(1).default('/opt/av-scan/store-audit'),
+        'where it keeps what must outlive a restart',
+        'STORE_AUDIT_FOLDER',
+      ),
+      queueSize: setting(
+        z.int().min(1).default(100_000),
+        "files that the store's queue holds while nobody takes them: MINIO_AUDIT_WEBHOOK_QUEUE_SIZE",
+        'STORE_AUDIT_QUEUE_SIZE',
+      ),
+    })
+    .prefault({}),
   publish: z
     .strictObject({
       url: setting(
@@ -452,6 +488,8 @@ export function crossChecks(config: Config, service: string): { path: string; me
       path: 'publish.secret',
       message: 'required when PUBLISH_URL is set; set PUBLISH_SECRET (whsec_…)',
     })
+  if (config.audit.token !== '' && config.audit.token.length < 32)
+    problems.push({ path: 'audit.token', message: 'at least 32 characters' })
   if (config.proof.key !== '' && config.proof.key.length < 32)
     problems.push({ path: 'proof.key', message: 'at least 32 characters' })
   for (const [index, key] of config.proof.oldKeys.entries())

@@ -58,7 +58,7 @@ function unwrap(schema: z.ZodType): z.ZodType {
 }
 
 function environmentName(setting: Setting, service: string): string | undefined {
-  return setting.env?.replace('*', service.toUpperCase())
+  return setting.env?.replace('*', service.toUpperCase().replaceAll('-', '_'))
 }
 
 /**
