@@ -12,7 +12,7 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 FROM ${NODE_IMAGE} AS app
 # A new volume, and with older engines a tmpfs too, takes the owner and mode of the folder it is mounted on. What a worker
 # makes in there is its own alone.
-RUN mkdir -p /opt/av-scan/app /opt/av-scan/certs /opt/av-scan/compile-cache /scan && chown node:node /scan /opt/av-scan/compile-cache && chmod 1777 /scan
+RUN mkdir -p /opt/av-scan/app /opt/av-scan/certs /opt/av-scan/compile-cache /opt/av-scan/store-audit /scan && chown node:node /scan /opt/av-scan/compile-cache /opt/av-scan/store-audit && chmod 1777 /scan
 WORKDIR /opt/av-scan/app
 COPY --from=dependencies /opt/av-scan/app/node_modules node_modules
 COPY package.json ./
@@ -24,7 +24,7 @@ ENV NODE_ENV=production NODE_COMPILE_CACHE=/opt/av-scan/compile-cache
 USER node
 # A service that finds its modules in Node's compile cache, which is its user's own, holds 20 MB less: it does not load what
 # strips the types. Without a configuration each ends at once, with its modules read.
-RUN for service in avscan notifier reconciler; do node services/$service/main.ts --check-config >/dev/null 2>&1 || true; done
+RUN for service in avscan notifier reconciler store-audit; do node services/$service/main.ts --check-config >/dev/null 2>&1 || true; done
 ENTRYPOINT ["node"]
 
 FROM app AS init

@@ -20,9 +20,10 @@ const names: Record<string, string> = {
   'clamd-service': 'engine',
   notifier: 'notifier',
   reconciler: 'reconciler',
+  'store-audit': 'store-audit',
 }
 /** Those with /readyz and /metrics. */
-const ours = new Set(['avscan-script', 'notifier', 'reconciler'])
+const ours = new Set(['avscan-script', 'notifier', 'reconciler', 'store-audit'])
 
 export function partName({ service, number }: Pick<Container, 'service' | 'number'>): string {
   return service === 'avscan-script' ? `avscan-${number}` : (names[service] ?? service)

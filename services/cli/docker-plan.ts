@@ -108,6 +108,7 @@ export function planDocker({
     AV_CONFIG_SHA256: configHash(configFile),
     ENGINE: config.engine.kind,
     ENGINE_CONNECTIONS: setting('ENGINE_CONNECTIONS') ?? String(connections),
+    STORE_AUDIT: config.audit.enabled && setting('STORE_FLAVOUR') !== 'versitygw' ? 'on' : 'off',
     RABBITMQ_VHOST_ENCODED: encodeURIComponent(config.broker.vhost),
   }
   if (config.engine.kind === 'clamav-rest') files.push('compose.clamav-rest.yaml')

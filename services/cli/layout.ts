@@ -18,11 +18,13 @@ export interface Layout {
   /** As `init certificates` lays them out. */
   storeCerts: string
   brokerCerts: string
+  auditCerts: string
   broker: string
   engine: string
   engineSocket: string
   signatures: string
   store: string
+  audit: string
   scan: string
   logs: string
 }
@@ -48,6 +50,7 @@ export function layoutOf(runDir: string): Layout {
     caBundle: join(certs, 'trust/bundle.pem'),
     storeCerts: join(certs, 'store'),
     brokerCerts: join(certs, 'broker'),
+    auditCerts: join(certs, 'store-audit'),
     broker: join(runDir, 'broker'),
     engine: join(runDir, 'engine'),
     engineSocket:
@@ -56,6 +59,7 @@ export function layoutOf(runDir: string): Layout {
         : join(socketFallback(runDir), 'clamd.sock'),
     signatures: join(runDir, 'engine/signatures'),
     store: join(runDir, 'store'),
+    audit: join(runDir, 'store-audit'),
     scan: Buffer.byteLength(scan) <= maxScanFolder ? scan : join(socketFallback(runDir), 'scan'),
     logs: join(runDir, 'log'),
   }
@@ -63,10 +67,11 @@ export function layoutOf(runDir: string): Layout {
 
 /** Makes the folders, private to this user. */
 export function makeFolders(layout: Layout): void {
-  const { runDir, certs, broker, engine, store, scan, logs } = layout
+  const { runDir, certs, broker, engine, store, audit, scan, logs } = layout
   const inside = (path: string) => path.startsWith(`${runDir}/`)
   if (!inside(layout.engineSocket) || !inside(scan)) makeFallback(runDir)
-  for (const folder of [runDir, certs, broker, engine, join(engine, 'tmp'), store, scan, logs]) {
+  const parts = [broker, engine, join(engine, 'tmp'), store, audit, scan, logs]
+  for (const folder of [runDir, certs, ...parts]) {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     chmodSync(folder, 0o700)
   }

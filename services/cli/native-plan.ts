@@ -7,6 +7,7 @@ import { clamdConf, clamdEnvironment } from '../shared/clamd-conf.ts'
 import { loadConfig } from '../shared/config.ts'
 import { maxObjectBytes, type Config } from '../shared/config-schema.ts'
 import { spoolRoutingKey } from '../shared/topology.ts'
+import { forgetState } from '../store-audit/state.ts'
 import { brokerChildren } from './broker-process.ts'
 import type { StorePrograms } from './install-store.ts'
 import type { Layout } from './layout.ts'
@@ -78,13 +79,20 @@ export function serviceEnvironment(input: Omit<PlanInput, 'programs' | 'signatur
     ENGINE_CONNECTIONS: settings['ENGINE_CONNECTIONS'] ?? String(engineSizes(scale).connections),
     SCAN_FOLDER: layout.scan,
     HTTP_HOST: '127.0.0.1',
+    // It has no audit log that says enough.
+    ...(input.flavour === 'versitygw' ? { STORE_AUDIT: 'off' } : {}),
     DEMO_URL: `http://127.0.0.1:${ports.demo}/`,
     // Read by every service, for av-scan.yaml names it.
     DEMO_SECRET: secrets['DEMO_SECRET'] ?? '',
   }
 }
 
-const secretSettings = new Set(['PROOF_KEY', 'PROOF_OLD_KEYS', 'PUBLISH_SECRET'])
+const secretSettings = new Set([
+  'PROOF_KEY',
+  'PROOF_OLD_KEYS',
+  'PUBLISH_SECRET',
+  'STORE_AUDIT_TOKEN',
+])
 
 function pick(secrets: Secrets, ...names: string[]): Environment {
   return Object.fromEntries(
@@ -167,6 +175,16 @@ export function planChildren(input: PlanInput): Plan {
     ...proofKeys,
     ...smallMemory,
   })
+  const audit = service('store-audit', 'store-audit/main.ts', ports.auditHealth, {
+    ...pick(secrets, 'STORE_AUDIT_BROKER_USER', 'STORE_AUDIT_BROKER_PASSWORD', 'STORE_AUDIT_TOKEN'),
+    STORE_AUDIT_PORT: String(ports.audit),
+    STORE_AUDIT_CERT: join(layout.auditCerts, 'server.crt'),
+    STORE_AUDIT_KEY: join(layout.auditCerts, 'server.key'),
+    STORE_AUDIT_FOLDER: layout.audit,
+    ...smallMemory,
+  })
+  // What was written while nobody listened is not known: the next start must be the first one again.
+  if (!config.audit.enabled) forgetState(join(layout.audit, 'state.json'))
   const store = storeChild({
     flavour: input.flavour,
     binary: programs.store.server,
@@ -178,6 +196,7 @@ export function planChildren(input: PlanInput): Plan {
     routingKey: config.broker.routingKey,
     spoolRoutingKey: spoolRoutingKey(config),
     vhost: config.broker.vhost,
+    audit: config.audit,
     base,
   })
   return {
@@ -186,7 +205,7 @@ export function planChildren(input: PlanInput): Plan {
       ...engineChildren(input, config),
     ],
     store: [store],
-    services: [...workers, notifier, reconciler],
+    services: [...workers, notifier, reconciler, ...(config.audit.enabled ? [audit] : [])],
   }
 }
 

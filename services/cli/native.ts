@@ -98,6 +98,7 @@ export function createNativeRuntime(paths: Paths): Runtime {
 /** The port of a part's /metrics; undefined for the parts that are not ours. */
 function healthPort(ports: Ports, name: string): number | undefined {
   if (name === 'notifier' || name === 'reconciler') return ports[name]
+  if (name === 'store-audit') return ports.auditHealth
   const number = /^avscan-(\d+)$/.exec(name)?.[1]
   return number === undefined ? undefined : ports.workers[Number(number) - 1]
 }
@@ -245,7 +246,7 @@ async function clean({ runDir, toolsDir, isDefault }: Paths): Promise<void> {
 }
 
 const ownEntries =
-  'certs broker engine store scan log compile-cache spec.json state.json ports.json settings.json'
+  'certs broker engine store store-audit scan log compile-cache spec.json state.json ports.json settings.json'
 
 /** Deployments of tests live below `.run` too; those that run, and what others put there, are not ours to remove. */
 async function removeOwnFiles(runDir: string, toolsDir: string): Promise<void> {

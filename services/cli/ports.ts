@@ -14,6 +14,9 @@ export interface Ports {
   epmd: number
   notifier: number
   reconciler: number
+  /** Of the audit receiver: where the store posts, and its health. */
+  audit: number
+  auditHealth: number
   demo: number
   /** One per worker; grows with SCALE. */
   workers: number[]
@@ -28,6 +31,8 @@ const preferred: Omit<Ports, 'workers'> = {
   epmd: 14369,
   notifier: 8070,
   reconciler: 8071,
+  audit: 8444,
+  auditHealth: 8072,
   demo: 8099,
 }
 const firstWorker = 8080

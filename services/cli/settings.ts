@@ -36,6 +36,11 @@ const ours = new Set([
   'LOG_FILE',
   'LOG_FORMAT',
   'SIGNATURE_SET',
+  'STORE_AUDIT_HOST',
+  'STORE_AUDIT_PORT',
+  'STORE_AUDIT_CERT',
+  'STORE_AUDIT_KEY',
+  'STORE_AUDIT_FOLDER',
 ])
 
 /** The variables that people may set, from the shell or, weaker, from the secrets file. */

@@ -22,6 +22,8 @@ export interface StoreProcessOptions {
   /** Of the durable copy of each event; only MinIO has a target for it. */
   spoolRoutingKey: string
   vhost: string
+  /** Whether MinIO sends its audit log, and how many files its queue holds meanwhile. */
+  audit: { enabled: boolean; queueSize: number }
   base: Readonly<Record<string, string>>
 }
 
@@ -41,7 +43,9 @@ function minioChild(options: StoreProcessOptions): ChildSpec {
   const { layout, ports, secrets, base } = options
   const data = join(layout.store, 'minio')
   const spool = join(layout.store, 'spool')
-  for (const folder of [data, spool]) mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const auditQueue = join(layout.store, 'audit')
+  for (const folder of [data, spool, auditQueue])
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
   const target = (id: string, extra: Record<string, string>) =>
     Object.fromEntries(
       Object.entries({
@@ -90,6 +94,14 @@ function minioChild(options: StoreProcessOptions): ChildSpec {
         // A file for each event. Beyond that uploads are still taken, but their events are kept no more.
         QUEUE_LIMIT: '1000000',
       }),
+      ...(options.audit.enabled
+        ? auditTarget({
+            endpoint: `https://127.0.0.1:${ports.audit}/`,
+            token: secrets['STORE_AUDIT_TOKEN'] ?? '',
+            queueDir: auditQueue,
+            queueSize: options.audit.queueSize,
+          })
+        : {}),
       // MinIO's AMQP target trusts the system's roots only.
       SSL_CERT_FILE: layout.caBundle,
     },
@@ -101,8 +113,34 @@ function minioChild(options: StoreProcessOptions): ChildSpec {
     },
     readyTimeoutMs: 60_000,
     stopTimeoutMs: 20_000,
-    mask: [secrets['RABBITMQ_REGULAR_USER_PASS'] ?? '', secrets['MINIO_ROOT_PASSWORD'] ?? ''],
+    mask: ['RABBITMQ_REGULAR_USER_PASS', 'MINIO_ROOT_PASSWORD', 'STORE_AUDIT_TOKEN'].map(
+      (name) => secrets[name] ?? '',
+    ),
   }
+}
+
+export interface AuditTarget {
+  endpoint: string
+  token: string
+  queueDir: string
+  queueSize: number
+}
+
+/** MinIO's audit log to our receiver; compose.yaml has the same. */
+export function auditTarget({ endpoint, token, queueDir, queueSize }: AuditTarget) {
+  const settings = {
+    ENABLE: 'on',
+    ENDPOINT: endpoint,
+    AUTH_TOKEN: `Bearer ${token}`,
+    // Kept on disk until the receiver has it: a file a second, or for a thousand calls. In memory MinIO keeps as many calls.
+    QUEUE_DIR: queueDir,
+    QUEUE_SIZE: String(queueSize),
+    BATCH_SIZE: '1000',
+    HTTP_TIMEOUT: '60s',
+  }
+  return Object.fromEntries(
+    Object.entries(settings).map(([key, value]) => [`MINIO_AUDIT_WEBHOOK_${key}_AVSCAN`, value]),
+  )
 }
 
 /** VersityGW keeps its metadata in extended attributes; without them it needs a folder beside the data. */

@@ -27,7 +27,7 @@ function exactly(...wanted: string[]): string {
 }
 
 /** Those who get rights in our vhost. */
-export const brokerUsers = ['store', 'avscan', 'notifier', 'reconciler'] as const
+export const brokerUsers = ['store', 'avscan', 'notifier', 'reconciler', 'storeAudit'] as const
 export type BrokerUser = (typeof brokerUsers)[number]
 
 /** What each identity may do in our vhost; nobody but the store, which declares its exchange, may configure. */
@@ -64,6 +64,7 @@ export function brokerRights(config: Config): Record<BrokerUser, Rights> {
       ),
       read: exactly(spoolQueue(config), names.reconcile, names.dead),
     },
+    storeAudit: { configure: nothing, write: exactly(names.jobs), read: nothing },
   }
 }
 

@@ -3,6 +3,7 @@
 //   CERTS_DIR/trust/        ca.pem: TLS_CA of every client; bundle.pem: the system's roots and our CA, SSL_CERT_FILE of the store
 //   CERTS_DIR/store/        public.crt, private.key (0600), CAs/avscan.crt: `minio --certs-dir`; `versitygw --cert --key`
 //   CERTS_DIR/broker/       cert.pem, key.pem (0600), ca.pem: rabbitmq's ssl_options and management.ssl
+//   CERTS_DIR/store-audit/  server.crt, server.key (0600): what the store's audit log is sent to
 //   CERTS_DIR/clamav-rest/  server.crt, server.key (0600): mounted at /etc/ssl/clamav-rest
 // Each sub-folder can be a volume of its own, so that a server sees only its own key. Certificate files hold leaf and CA.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
@@ -12,12 +13,15 @@ import { placeFile, readIfThere, readNamed, systemRoots, type Owner } from './ce
 import { asWanted, type Report } from './report.ts'
 import { covers, createAuthority, dateFlaw, flawOf, issueServer, type Pair } from './x509.ts'
 
-export const serverKinds = ['store', 'broker', 'clamav-rest'] as const
+export const serverKinds = ['store', 'broker', 'store-audit', 'clamav-rest'] as const
+/** Those that get a certificate of your own. */
+const ownKinds = serverKinds.filter((kind) => kind !== 'store-audit')
 export type ServerKind = (typeof serverKinds)[number]
 
 export const serverFiles: Record<ServerKind, { certificate: string; key: string; ca?: string }> = {
   store: { certificate: 'public.crt', key: 'private.key', ca: 'CAs/avscan.crt' },
   broker: { certificate: 'cert.pem', key: 'key.pem', ca: 'ca.pem' },
+  'store-audit': { certificate: 'server.crt', key: 'server.key' },
   'clamav-rest': { certificate: 'server.crt', key: 'server.key' },
 }
 
@@ -48,21 +52,27 @@ export function ensureCertificates(options: CertificateOptions, report: Report):
 }
 
 async function ensureOurs(options: CertificateOptions, report: Report): Promise<void> {
-  const { folder, now } = options
-  const authority = await ensureAuthority(folder, now, report)
-  for (const kind of serverKinds) {
-    const names = allNames(options.names[kind])
-    const found = readPair(folder, kind)
-    const flaw = found && flawOf(found, authority.certificate, names, now)
-    let pair = found
-    if (pair === undefined || flaw !== undefined)
-      pair = await issueServer({ authority, names, now })
-    placeServer(options, kind, pair, authority.certificate)
-    const outcome =
-      found === undefined ? 'created' : flaw === undefined ? asWanted : `made anew (${flaw})`
-    report.say(`certificate ${kind}`, outcome)
-  }
+  const authority = await ensureAuthority(options.folder, options.now, report)
+  for (const kind of serverKinds) await ensureServer(options, kind, authority, report)
   placeTrust(options, authority.certificate, report)
+}
+
+async function ensureServer(
+  options: CertificateOptions,
+  kind: ServerKind,
+  authority: Pair,
+  report: Report,
+): Promise<void> {
+  const { folder, now } = options
+  const names = allNames(options.names[kind])
+  const found = readPair(folder, kind)
+  const flaw = found && flawOf(found, authority.certificate, names, now)
+  let pair = found
+  if (pair === undefined || flaw !== undefined) pair = await issueServer({ authority, names, now })
+  placeServer(options, kind, pair, authority.certificate)
+  const outcome =
+    found === undefined ? 'created' : flaw === undefined ? asWanted : `made anew (${flaw})`
+  report.say(`certificate ${kind}`, outcome)
 }
 
 async function ensureAuthority(folder: string, now: Date, report: Report): Promise<Pair> {
@@ -135,15 +145,15 @@ function placeTrust(options: CertificateOptions, ca: string, report: Report): vo
   report.say('trusted certificates', changed || both ? 'written' : asWanted)
 }
 
-function copyOwn(options: CertificateOptions, report: Report): Promise<void> {
+async function copyOwn(options: CertificateOptions, report: Report): Promise<void> {
   const { own, now } = options
-  if (own === undefined) return Promise.resolve()
+  if (own === undefined) return
   const certificate = readNamed('TLS_CERT', own.certificate)
   const key = readNamed('TLS_KEY', own.key)
   const ca = readNamed('TLS_CA', own.ca)
   const warning = checkOwn(own, { certificate, key }, ca, options)
   if (warning !== undefined) report.warn(`TLS_CERT ${own.certificate} ${warning}; renew it in time`)
-  for (const kind of serverKinds) {
+  for (const kind of ownKinds) {
     const before = readPair(options.folder, kind)
     placeServer(options, kind, { certificate, key }, ca)
     const after = readPair(options.folder, kind)
@@ -151,7 +161,11 @@ function copyOwn(options: CertificateOptions, report: Report): Promise<void> {
     report.say(`certificate ${kind}`, same ? asWanted : 'copied from TLS_CERT')
   }
   placeTrust({ ...options, now }, ca, report)
-  return Promise.resolve()
+  // Between the store and the receiver of its audit log nobody else speaks: no name of theirs has to be in your certificate.
+  const authority = await ensureAuthority(options.folder, now, report)
+  await ensureServer(options, 'store-audit', authority, report)
+  const trusted = join(options.folder, 'store/CAs/store-audit.crt')
+  placeFile(trusted, authority.certificate, { mode: 0o644, owner: options.owners.store })
 }
 
 function refuse(what: string, hint: string, cause?: unknown): never {
@@ -191,7 +205,7 @@ function checkOwn(
       error,
     )
   }
-  const wanted = [...new Set(serverKinds.flatMap((kind) => names[kind]))]
+  const wanted = [...new Set(ownKinds.flatMap((kind) => names[kind]))]
   const missing = wanted.filter((name) => !covers(leaf, name))
   if (missing.length > 0)
     refuse(

@@ -37,6 +37,11 @@ export const brokerIdentities = {
     password: 'RECONCILER_BROKER_PASSWORD',
     fallback: 'reconciler',
   },
+  storeAudit: {
+    name: 'STORE_AUDIT_BROKER_USER',
+    password: 'STORE_AUDIT_BROKER_PASSWORD',
+    fallback: 'store-audit',
+  },
 } as const satisfies Record<string, IdentityVariables>
 
 export const storeIdentities = {

@@ -18,6 +18,7 @@ const defaultFolder = '/opt/av-scan/certs'
 const serviceNames: Record<ServerKind, string> = {
   store: 'minio-service',
   broker: 'mq-service',
+  'store-audit': 'store-audit',
   'clamav-rest': 'clamd-service',
 }
 
@@ -47,13 +48,14 @@ export function certificateOptions(config: Config, env: Env): CertificateOptions
   const host: Record<ServerKind, string> = {
     store: new URL(config.store.url).hostname.replace(/^\[|\]$/g, ''),
     broker: config.broker.host,
+    'store-audit': 'store-audit',
     'clamav-rest': config.engine.host,
   }
   const owners: Partial<Record<ServerKind, Owner>> = {}
   const names = {} as Record<ServerKind, string[]>
   for (const kind of serverKinds) {
     names[kind] = [...new Set([serviceNames[kind], host[kind], ...extra])]
-    const variable = `CERTS_${kind.toUpperCase().replace('-', '_')}_OWNER`
+    const variable = `CERTS_${kind.toUpperCase().replaceAll('-', '_')}_OWNER`
     const owner = readOwner(variable, read(variable), problems)
     if (owner !== undefined) owners[kind] = owner
   }

@@ -51,6 +51,7 @@ describe('avscan between real servers', function () {
       AVSCAN_BROKER_PASSWORD: secret('avscan'),
       NOTIFIER_BROKER_PASSWORD: secret('notifier'),
       RECONCILER_BROKER_PASSWORD: secret('reconciler'),
+      STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
       MINIO_USER_PASSWORD: secret('upload'),
       AVSCAN_STORE_USER: 'avscan',
       AVSCAN_STORE_PASSWORD: secret('avscan'),

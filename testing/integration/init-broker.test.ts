@@ -48,6 +48,8 @@ describe('init broker', function () {
       NOTIFIER_BROKER_PASSWORD: secret('notifier'),
       RECONCILER_BROKER_USER: `${vhost}-reconciler`,
       RECONCILER_BROKER_PASSWORD: secret('reconciler'),
+      STORE_AUDIT_BROKER_USER: `${vhost}-store-audit`,
+      STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
       INIT_TIMEOUT: '20',
     }
   })
@@ -328,6 +330,18 @@ describe('init broker', function () {
       expect(await tryAs('notifier', (channel) => channel.assertQueue('mine'))).to.equal('403')
     })
 
+    it('let the audit receiver publish jobs, and nothing else', async () => {
+      for (const key of ['s3minioqueue', 'avscan.reconcile'])
+        expect(await tryAs('storeAudit', publish('avscan.jobs', key)), key).to.equal('allowed')
+      for (const exchange of ['s3minioscan', 'avscan.verdicts', 'avscan.retry.10s', ''])
+        expect(await tryAs('storeAudit', publish(exchange, 's3minioqueue')), exchange).to.equal(
+          '403',
+        )
+      for (const queue of ['s3minioqueue', 'avscan.reconcile', 'avscan.dead'])
+        expect(await tryAs('storeAudit', (channel) => channel.get(queue)), queue).to.equal('403')
+      expect(await tryAs('storeAudit', (channel) => channel.assertQueue('mine'))).to.equal('403')
+    })
+
     it('let the reconciler read its queues and the dead letters, and publish jobs and retries', async () => {
       for (const queue of ['s3minioqueue.spool', 'avscan.reconcile', 'avscan.dead'])
         expect(await tryAs('reconciler', (channel) => channel.get(queue)), queue).to.equal(
@@ -415,6 +429,7 @@ describe('init broker', function () {
         'AVSCAN_BROKER_PASSWORD',
         'NOTIFIER_BROKER_PASSWORD',
         'RECONCILER_BROKER_PASSWORD',
+        'STORE_AUDIT_BROKER_PASSWORD',
       ])
         expect(run.lines.join('\n')).to.include(`${name}: required by init`)
     })

@@ -33,6 +33,7 @@ async function preparedBroker(): Promise<{ broker: TlsRabbitmq; vhost: string }>
     AVSCAN_BROKER_PASSWORD: secret('avscan'),
     NOTIFIER_BROKER_PASSWORD: secret('notifier'),
     RECONCILER_BROKER_PASSWORD: secret('reconciler'),
+    STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
   })
   expect(run.code, run.stdout).to.equal(0)
   vhosts.set(broker, vhost)

@@ -42,6 +42,7 @@ describe('event targets of MinIO', function () {
       AVSCAN_BROKER_PASSWORD: secret('avscan'),
       NOTIFIER_BROKER_PASSWORD: secret('notifier'),
       RECONCILER_BROKER_PASSWORD: secret('reconciler'),
+      STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
       MINIO_USER_PASSWORD: secret('uploader'),
       AVSCAN_STORE_PASSWORD: secret('avscan'),
       RECONCILER_STORE_PASSWORD: secret('reconciler'),

@@ -63,9 +63,10 @@ export async function openDeadLetters(
     RABBITMQ_REGULAR_USER_PASS: secret('store'),
     INIT_TIMEOUT: '20',
   }
-  for (const name of ['avscan', 'notifier', 'reconciler']) {
-    env[`${name.toUpperCase()}_BROKER_USER`] = `${vhost}-${name}`
-    env[`${name.toUpperCase()}_BROKER_PASSWORD`] = secret(name)
+  for (const name of ['avscan', 'notifier', 'reconciler', 'store-audit']) {
+    const variable = name.toUpperCase().replace('-', '_')
+    env[`${variable}_BROKER_USER`] = `${vhost}-${name}`
+    env[`${variable}_BROKER_PASSWORD`] = secret(name)
   }
   const init = await runInit(['broker'], env)
   if (init.code !== 0) throw new Error(`init broker: ${init.stdout}`)

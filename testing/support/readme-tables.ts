@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { createMetrics as createWorkerMetrics } from '../../services/avscan/metrics.ts'
 import { createMetrics as createNotifierMetrics } from '../../services/notifier/metrics.ts'
 import { createMetrics as createReconcilerMetrics } from '../../services/reconciler/metrics.ts'
+import { createMetrics as createAuditMetrics } from '../../services/store-audit/metrics.ts'
 import { configSchema } from '../../services/shared/config-schema.ts'
 import { listSettings } from '../../services/shared/config.ts'
 import { delayName, topology } from '../../services/shared/topology.ts'
@@ -93,6 +94,8 @@ function metricRows(registry: Registry, from: string): string[][] {
 export function metricsTable(): string {
   const notifier = new Registry()
   createNotifierMetrics(notifier)
+  const audit = new Registry()
+  createAuditMetrics(audit)
   const reconciler = createReconcilerMetrics(new Registry()).registry
   return table(
     ['Name', 'Of', 'Type', 'Labels', 'Meaning'],
@@ -100,6 +103,7 @@ export function metricsTable(): string {
       ...metricRows(createWorkerMetrics().registry, 'avscan'),
       ...metricRows(notifier, 'notifier'),
       ...metricRows(reconciler, 'reconciler'),
+      ...metricRows(audit, 'store-audit'),
     ],
   )
 }

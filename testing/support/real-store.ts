@@ -14,7 +14,7 @@ import { Agent, request } from 'undici'
 import { findProgram } from '../../services/cli/find-program.ts'
 import { builtStore, findStore } from '../../services/cli/install-store.ts'
 import { findPaths } from '../../services/cli/paths.ts'
-import type { StoreFlavour } from '../../services/cli/store-process.ts'
+import { auditTarget, type StoreFlavour } from '../../services/cli/store-process.ts'
 import { eventually } from './eventually.ts'
 import type { TlsRabbitmq } from './tls-rabbitmq.ts'
 import { testCerts, type TestCerts } from './test-certs.ts'
@@ -48,6 +48,8 @@ export interface StoreOptions {
   /** The broker's user; default: the administrator. */
   brokerUser?: string
   brokerPassword?: string
+  /** Where MinIO sends its audit log. */
+  audit?: { endpoint: string; token: string; queueSize?: number }
   /** Instead of the usual one (expired, foreign). */
   certificate?: { certificate: string; key: string }
 }
@@ -227,6 +229,9 @@ function minio({
       MINIO_UPDATE: 'off',
       SSL_CERT_FILE: certs.bundle,
       MINIO_API_SYNC_EVENTS: 'on',
+      ...(options.audit === undefined
+        ? {}
+        : auditTarget({ queueSize: 100_000, queueDir: join(folder, 'audit'), ...options.audit })),
       ...Object.fromEntries(notify),
     },
   }

@@ -122,6 +122,7 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
     AVSCAN_BROKER_PASSWORD: secret('avscan'),
     NOTIFIER_BROKER_PASSWORD: secret('notifier'),
     RECONCILER_BROKER_PASSWORD: secret('reconciler'),
+    STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
     RETRY_SCALE: '0.005',
     CANARY_INTERVAL_MS: '600000',
     SWEEP_INTERVAL_MS: '0',

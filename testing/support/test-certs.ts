@@ -31,6 +31,7 @@ async function make(): Promise<TestCerts> {
   const names = {
     store: ['minio-service'],
     broker: ['mq-service'],
+    'store-audit': ['store-audit'],
     'clamav-rest': ['clamd-service'],
   }
   await ensureCertificates({ folder, names, owners: {}, now: new Date() }, createReport(silentLog))

@@ -68,6 +68,7 @@ export async function workerBench(flavour: StoreFlavour = firstStore): Promise<W
     AVSCAN_BROKER_PASSWORD: secret('avscan'),
     NOTIFIER_BROKER_PASSWORD: secret('notifier'),
     RECONCILER_BROKER_PASSWORD: secret('reconciler'),
+    STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
     RECONCILER_STORE_PASSWORD: secret('reconciler'),
     MINIO_USER_PASSWORD: secret('upload'),
     AVSCAN_STORE_USER: 'avscan',

@@ -59,6 +59,7 @@ describe('the compose file', () => {
       'avscan-script',
       'notifier',
       'reconciler',
+      'store-audit',
     ])
   })
 
@@ -104,7 +105,7 @@ describe('the compose file', () => {
   })
 
   it('lets nobody but the workers near an engine', () => {
-    for (const name of ['notifier', 'reconciler', 'demo']) {
+    for (const name of ['notifier', 'reconciler', 'store-audit', 'demo']) {
       expect(networksOf(service(name)), name).to.deep.equal(['backbone'])
       expect(hasEngineSocket(service(name)), name).to.equal(false)
     }
@@ -149,11 +150,30 @@ describe('the compose file', () => {
     expect(volumes.some((place) => String(folder).startsWith(`${place}/`))).to.equal(true)
   })
 
+  it('hands the token of the audit log to the store and its receiver alone', () => {
+    const holders = services.filter(([, { environment = {} }]) =>
+      Object.values(environment).some((value) => String(value).includes('STORE_AUDIT_TOKEN')),
+    )
+    expect(holders.map(([name]) => name)).to.have.members(['minio-service', 'store-audit'])
+  })
+
+  it('lets the store send its audit log where the receiver takes it, and keep it on its own disk', () => {
+    const { environment = {}, volumes = [] } = service('minio-service')
+    const audit = (key: string) => String(environment[`MINIO_AUDIT_WEBHOOK_${key}_AVSCAN`])
+    const receiver = service('store-audit').environment ?? {}
+    expect(audit('ENDPOINT')).to.equal(`https://store-audit:${receiver['STORE_AUDIT_PORT']}/`)
+    expect(audit('QUEUE_SIZE')).to.equal(receiver['STORE_AUDIT_QUEUE_SIZE'])
+    expect(audit('ENABLE')).to.equal(receiver['STORE_AUDIT'])
+    const places = volumes.map((volume) => volume.split(':')[1])
+    expect(places.some((place) => audit('QUEUE_DIR').startsWith(`${place}/`))).to.equal(true)
+  })
+
   it('passes on every setting that has an environment variable', () => {
     const fixed = ['CLAMD_ENDPOINT', 'CLAMD_PORT', 'RABBITMQ_TLS', 'LOG_FILE']
     const passed = {
       ...service('avscan-script').environment,
       ...service('notifier').environment,
+      ...service('store-audit').environment,
     }
     const wanted = listSettings().flatMap(({ env }) =>
       env === undefined || env.includes('*') || fixed.includes(env) ? [] : env,

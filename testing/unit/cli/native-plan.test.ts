@@ -1,6 +1,6 @@
 // What each process of a native deployment is told, and what it is not.
 import { expect } from 'chai'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { layoutOf, makeFolders } from '../../../services/cli/layout.ts'
@@ -40,6 +40,8 @@ describe('planChildren', () => {
         epmd: 6,
         notifier: 7,
         reconciler: 8,
+        audit: 12,
+        auditHealth: 13,
         demo: 9,
         workers: [10, 11],
       },
@@ -63,7 +65,7 @@ describe('planChildren', () => {
     }
   }
 
-  const services = ['avscan-1', 'avscan-2', 'notifier', 'reconciler']
+  const services = ['avscan-1', 'avscan-2', 'notifier', 'reconciler', 'store-audit']
 
   it('runs the reconciler with its own two identities and the keys of the proof', () => {
     const { env, ready, command } = plan({ PROOF_OLD_KEYS: 'old' })('reconciler')
@@ -87,6 +89,7 @@ describe('planChildren', () => {
       'PROOF_KEY',
       'PROOF_OLD_KEYS',
     ])
+    expect(passwords('store-audit')).to.deep.equal(['STORE_AUDIT_BROKER_PASSWORD'])
     expect(passwords('notifier')).to.deep.equal(['NOTIFIER_BROKER_PASSWORD'])
     expect(passwords('reconciler')).to.have.members([
       'RECONCILER_STORE_PASSWORD',
@@ -121,6 +124,38 @@ describe('planChildren', () => {
       expect(plain(name).env, name).not.to.have.property('AVSCAN_FAULT_FILE')
       expect(hooked(name).env['AVSCAN_FAULT_FILE'], name).to.equal('/tmp/step')
     }
+  })
+
+  it('lets MinIO send its audit log to the receiver, with the token that it alone knows', () => {
+    const child = plan()
+    const { env } = child('store')
+    const { secrets } = ensureSecrets(join(runDir, 'env'))
+    const token = secrets['STORE_AUDIT_TOKEN'] ?? ''
+
+    expect(token).to.have.length.greaterThan(31)
+    expect(env['MINIO_AUDIT_WEBHOOK_ENDPOINT_AVSCAN']).to.equal('https://127.0.0.1:12/')
+    expect(env['MINIO_AUDIT_WEBHOOK_AUTH_TOKEN_AVSCAN']).to.equal(`Bearer ${token}`)
+    expect(env['MINIO_AUDIT_WEBHOOK_QUEUE_DIR_AVSCAN']).to.equal(join(runDir, 'store/audit'))
+    expect(child('store').mask).to.include(token)
+    expect(child('store-audit').env).to.include({
+      STORE_AUDIT_TOKEN: token,
+      STORE_AUDIT_PORT: '12',
+      HTTP_PORT: '13',
+    })
+    for (const name of ['avscan-1', 'notifier', 'reconciler'])
+      expect(Object.values(child(name).env), name).not.to.include(token)
+  })
+
+  it('has no audit receiver where there is no such log or nobody wants it, and forgets what it knew', () => {
+    const state = join(runDir, 'store-audit/state.json')
+    for (const child of [plan({}, 'versitygw'), plan({ STORE_AUDIT: 'off' })]) {
+      expect(() => child('store-audit')).to.throw('there is no child')
+      expect(Object.keys(child('store').env).join(' ')).not.to.include('AUDIT')
+    }
+    plan()
+    writeFileSync(state, '{}')
+    plan({ STORE_AUDIT: 'off' })
+    expect(existsSync(state)).to.equal(false)
   })
 
   it('gives MinIO a target for the spool lane that keeps events on the disk of the store', () => {

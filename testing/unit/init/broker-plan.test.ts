@@ -21,7 +21,7 @@ describe('brokerRights', () => {
       write: '^(s3minioscan)$',
       read: '^$',
     })
-    for (const who of ['avscan', 'notifier', 'reconciler'] as const)
+    for (const who of ['avscan', 'notifier', 'reconciler', 'storeAudit'] as const)
       expect(rights[who].configure, who).to.equal('^$')
   })
 
@@ -134,6 +134,7 @@ describe('readIdentities', () => {
     AVSCAN_BROKER_PASSWORD: 'c',
     NOTIFIER_BROKER_PASSWORD: 'd',
     RECONCILER_BROKER_PASSWORD: 'e',
+    STORE_AUDIT_BROKER_PASSWORD: 'f',
   }
 
   it('refuses two identities of one name', () => {

@@ -41,7 +41,12 @@ describe('ensureCertificates', () => {
     writeFileSync(rootsFile, `${rootCertificates[0]}\n`)
     options = {
       folder: join(root, 'certs'),
-      names: { store: ['minio-service'], broker: ['mq-service'], 'clamav-rest': ['clamd-service'] },
+      names: {
+        store: ['minio-service'],
+        broker: ['mq-service'],
+        'store-audit': ['store-audit'],
+        'clamav-rest': ['clamd-service'],
+      },
       owners: {},
       rootsFile,
       now,
@@ -233,6 +238,16 @@ describe('ensureCertificates', () => {
       expect(second.said['certificate store']).to.equal(asWanted)
       expect(read('broker/key.pem')).to.equal(readFileSync(own.key, 'utf8'))
       expect(read('trust/ca.pem')).to.equal(readFileSync(own.ca, 'utf8'))
+    })
+
+    it('lets the store trust the receiver of its audit log, whose name is nobody else’s affair', async () => {
+      await run({ own: await place(every) })
+
+      const leaf = new X509Certificate(read('store-audit/server.crt'))
+      const trusted = new X509Certificate(read('store/CAs/store-audit.crt'))
+      expect(leaf.checkHost('store-audit')).to.equal('store-audit')
+      expect(leaf.verify(trusted.publicKey)).to.equal(true)
+      expect(read('trust/ca.pem')).not.to.include(read('store/CAs/store-audit.crt'))
     })
 
     it('refuses one that lacks names, and lists them', async () => {
