@@ -16,7 +16,7 @@ export interface JobOptions {
   /** Of live jobs. */
   queue: string
   /** Shortest time between two wishes for a sweep, for whoever uploads must not keep the workers busy with everything. */
-  sweepEveryMs?: number
+  sweepEveryMs: number
 }
 
 const againMs = 5000
@@ -26,7 +26,7 @@ export function afterOf(time: string): string {
   return new Date(Date.parse(time) + 1).toISOString()
 }
 
-export function createJobs({ publisher, state, log, queue, sweepEveryMs = 60_000 }: JobOptions) {
+export function createJobs({ publisher, state, log, queue, sweepEveryMs }: JobOptions) {
   let wake: (() => void) | undefined
 
   const publishSweep = async () => {

@@ -15,6 +15,7 @@ import { startHealth } from '../shared/health.ts'
 import { runService, version } from '../shared/lifecycle.ts'
 
 const required = ['broker.user', 'broker.password', 'audit.token']
+const minuteMs = 60_000
 
 await runService('store-audit', { required }, async ({ config, log, signal, defer }) => {
   const { audit, broker } = config
@@ -43,7 +44,8 @@ await runService('store-audit', { required }, async ({ config, log, signal, defe
   const state = openState(stateFile)
   publisher = await connectPublisher(config, log, signal)
   defer(() => publisher?.close())
-  const jobs = createJobs({ publisher, state, log, queue: broker.queue })
+  const sweepEveryMs = minuteMs * config.retry.scale
+  const jobs = createJobs({ publisher, state, log, queue: broker.queue, sweepEveryMs })
   const store = createCall(config)
   defer(() => store.close())
   const { intervalMs } = config.canary

@@ -1,6 +1,7 @@
 // `init object-store` against the real stores of this machine: what it makes, that it does so once, and who may do what afterwards.
 import { expect } from 'chai'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:https'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -48,6 +49,29 @@ const attempt = async (act: () => Promise<unknown>): Promise<string> => {
   } catch (error) {
     return errorCode(error) ?? String(error)
   }
+}
+
+/** What mc prints when somebody with these keys runs it. */
+function mcSays(
+  { port, certs }: RealStore,
+  user: string,
+  password: string,
+  args: readonly string[],
+): Promise<string> {
+  const folder = testFolder('mc')
+  mkdirSync(join(folder, 'certs/CAs'), { recursive: true })
+  copyFileSync(certs.ca, join(folder, 'certs/CAs/ca.crt'))
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: folder,
+    MC_CONFIG_DIR: folder,
+    MC_HOST_store: `https://${user}:${password}@127.0.0.1:${port}`,
+  }
+  return new Promise((resolve) => {
+    execFile('mc', [...args], { env, timeout: 30_000 }, (_, stdout, stderr) =>
+      resolve(stdout + stderr),
+    )
+  })
 }
 
 for (const flavour of ['minio', 'versitygw'] as const)
@@ -322,6 +346,54 @@ for (const flavour of ['minio', 'versitygw'] as const)
           'AccessDenied',
         )
       })
+
+      if (flavour === 'minio') {
+        it('keep everybody of ours from making keys that outlive theirs, and from changing passwords', async () => {
+          for (const [user, password] of [
+            ['miniouser', 'uploader'],
+            ['avscan', 'avscan'],
+            ['reconciler', 'reconciler'],
+            ['avscan-canary', 'canary'],
+          ] as const) {
+            const said = (...args: string[]) => mcSays(store, user, secret(password), args)
+            const key = ['admin', 'accesskey', 'create', 'store', user]
+            expect(await said(...key), user).to.match(/Access Denied/)
+            const change = ['admin', 'user', 'add', 'store', user, secret('changed')]
+            expect(await said(...change), user).to.match(/Access Denied/)
+          }
+          expect(await attempt(() => uploader().bucketExists(bucket))).to.equal('allowed')
+        })
+
+        it('let the uploader work with versions in every way but to choose one', async () => {
+          const user = uploader()
+          const put = await user.putObject(bucket, 'versions', Buffer.from('1'))
+          const versionId = put.versionId ?? ''
+          for (const [what, act] of Object.entries({
+            get: () => user.getObject(bucket, 'versions', { versionId }),
+            stat: () => user.statObject(bucket, 'versions', { versionId }),
+            tag: () => user.setObjectTagging(bucket, 'versions', { a: 'b' }, { versionId }),
+            list: () => user.listObjects(bucket, '', true, { IncludeVersion: true }).toArray(),
+            copy: () => user.copyObject(bucket, 'copied', `/${bucket}/versions`),
+            parts: () => user.putObject(bucket, 'parts', Buffer.alloc(6 * 2 ** 20), 6 * 2 ** 20),
+            delete: () => user.removeObject(bucket, 'versions', { versionId }),
+          }))
+            expect(await attempt(act), what).to.equal('allowed')
+        })
+
+        it('are brought up to date where an earlier init has made them', async () => {
+          const folder = testFolder('policy')
+          const file = join(folder, 'old.json')
+          const statement = { Effect: 'Allow', Action: ['s3:*'], Resource: ['arn:aws:s3:::*'] }
+          writeFileSync(file, JSON.stringify({ Version: '2012-10-17', Statement: [statement] }))
+          const name = 'avscan-uploader'
+          const create = ['admin', 'policy', 'create', 'store', name, file]
+          await mcSays(store, store.rootUser, store.rootPassword, create)
+
+          const run = await runInit(['object-store'], env)
+
+          expect(run.lines, run.stdout).to.include(`policy ${name}: changed`)
+        })
+      }
 
       it('give nothing to somebody without keys', async () => {
         expect(await attempt(() => client('', '').getObject(bucket, 'a b+c.txt'))).to.equal(
