@@ -21,7 +21,7 @@ export interface JobOptions {
 
 const againMs = 5000
 
-/** Proofs are as old as their second; the store's time has nanoseconds, and none of them may get lost. */
+/** ISO 8601. The store's time has nanoseconds, and none of them may get lost. */
 export function afterOf(time: string): string {
   return new Date(Date.parse(time) + 1).toISOString()
 }
@@ -56,7 +56,11 @@ export function createJobs({ publisher, state, log, queue, sweepEveryMs }: JobOp
     /** Resolves when the broker has it. @throws PublishError */
     verify: (written: Written, { time, requestId }: AuditEntry): Promise<void> => {
       const { bucket, key, versionId } = written
-      const trigger: ScanJob['trigger'] = { kind: 'verify', id: 'audit', after: afterOf(time) }
+      const trigger: ScanJob['trigger'] = {
+        kind: 'verify',
+        id: 'audit',
+        after: new Date(afterOf(time)),
+      }
       return publisher.publish({
         exchange: names.jobs,
         routingKey: queue,
