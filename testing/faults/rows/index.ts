@@ -5,6 +5,7 @@ import { brokerRows } from './broker.ts'
 import { brokerTroubles } from './broker-troubles.ts'
 import { engineRows } from './engine.ts'
 import { eventRows } from './events.ts'
+import { forgedRows } from './forged.ts'
 import { hostileArchiveRows } from './hostile-archives.ts'
 import { hostileKeyRows } from './hostile-keys.ts'
 import { hostileReplyRows } from './hostile-replies.ts'
@@ -24,6 +25,7 @@ const others: readonly Row[] = [
   ...engineRows,
   ...receiverRows,
   ...eventRows,
+  ...forgedRows,
   ...restartRows,
   ...storeRows,
   ...brokerTroubles,
@@ -53,6 +55,8 @@ const storeMatters = new Set([
   'lost-event-spool',
   'event-ten-times',
   'event-reverse',
+  'null-versions',
+  'null-versions-swept',
   'store-503',
   'store-slow',
   'store-full',
