@@ -34,6 +34,8 @@ async function judge(context: FaultContext, name: string, bytes: Buffer): Promis
   return verdict
 }
 
+const seen = ['infected', 'unscannable']
+
 export const hostileArchiveRows: readonly Row[] = [
   {
     name: 'hostile-archives',
@@ -50,9 +52,12 @@ export const hostileArchiveRows: readonly Row[] = [
           throw new Error(`${name} is ${verdict}`)
       const cut = cutArchives.map(({ name, bytes }) => judge(context, name, bytes()))
       const verdicts = await Promise.all(cut)
-      for (const [index, verdict] of verdicts.entries())
-        if (!['clean', 'infected', 'unscannable'].includes(verdict))
-          throw new Error(`${cutArchives[index]?.name} is ${verdict}`)
+      for (const [index, verdict] of verdicts.entries()) {
+        const name = cutArchives[index]?.name ?? ''
+        // Cut between two members, a tar is a shorter tar.
+        const right = name.endsWith('.tar') ? ['clean', ...seen] : seen
+        if (!right.includes(verdict)) throw new Error(`${name} is ${verdict}`)
+      }
       context.say([...found].map(([name, verdict]) => `${name}: ${verdict}`).join(', '))
       unharmed()
     },
