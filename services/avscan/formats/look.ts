@@ -169,7 +169,7 @@ async function gzipAt(source: Source, place: Place, seen: Seen): Promise<void> {
       await orProblem(format, into, seen, () => tarAt(cursor, undefined, into, seen))
     } else if (format !== undefined) {
       // How much comes is not known before: so little, or as much as there may be.
-      const most = seen.limits.heldBytes
+      const most = seen.free
       const little = await cursor.peek(Math.min(much, most))
       const size = little.length < much ? little.length : most
       await lookAtPacked(format, size, into, seen, async () => {

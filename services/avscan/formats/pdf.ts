@@ -1,9 +1,10 @@
 // PDF: how many objects it has, and the files attached to it.
+import { setImmediate } from 'node:timers/promises'
 import { constants, inflateSync } from 'node:zlib'
-import { formatOf } from './magic.ts'
+import { formatOf, headBytes } from './magic.ts'
 import { countPdfObjects } from './pdf-objects.ts'
 import { damaged, type Seen } from './seen.ts'
-import { placesOf, type Source } from './source.ts'
+import { placesOf, rangeOf, type Source } from './source.ts'
 
 const attached = Buffer.from('/EmbeddedFile')
 const around = 2048
@@ -34,41 +35,43 @@ export async function lookIntoPdf(
       : ['pdf:attachment', 'PDF with an attached file']
     seen.need({ format: 'pdf', kind, what, where })
     if (stream === null) continue
-    const bytes = await streamAt(source, from + end + stream[0].length, dictionary, seen)
-    if (bytes !== undefined && formatOf(bytes) !== undefined)
-      await seen.holding(bytes.length, () => attachment(bytes))
+    // Each may be as long as the whole file.
+    await setImmediate()
+    const data = await streamAt(source, from + end + stream[0].length, seen)
+    const unpack = unpackerOf(dictionary)
+    if (unpack === undefined || data.size > seen.limits.heldBytes) continue
+    const head = unpack(await data.read(0, headBytes), mostOfHead)
+    seen.unpacked(head.length)
+    if (formatOf(head.subarray(0, headBytes)) === undefined) continue
+    const bytes = unpack(await data.read(0, data.size), Math.max(1, seen.free))
+    seen.unpacked(bytes.length)
+    await seen.holding(bytes.length, () => attachment(bytes))
   }
 }
 
 const endMark = Buffer.from('endstream')
+/** More than `headBytes` of packed zeros unpack to. */
+const mostOfHead = 80 * 1024 ** 2
 
-/** Its bytes, unpacked where they are deflated; undefined where they are packed in another way. */
-async function streamAt(
-  source: Source,
-  at: number,
-  dictionary: string,
-  seen: Seen,
-): Promise<Buffer | undefined> {
-  const filters = [...dictionary.matchAll(/\/(\w+Decode|Fl|Crypt)\b/g)].map(([, name]) => name)
-  if (filters.length > 1) return undefined
-  let end: number | undefined
-  for await (const found of placesOf(source, endMark, seen.signal, at)) {
-    end = found
-    break
-  }
-  const size = (end ?? source.size) - at
-  if (size > seen.limits.heldBytes) return undefined
-  const raw = await source.read(at, size)
-  if (filters.length === 0) return raw
-  if (filters[0] !== 'FlateDecode' && filters[0] !== 'Fl') return undefined
-  try {
-    const bytes = inflateSync(raw, {
-      finishFlush: constants.Z_SYNC_FLUSH,
-      maxOutputLength: seen.limits.heldBytes,
-    })
-    seen.unpacked(bytes.length)
-    return bytes
-  } catch {
-    throw damaged('an attached file cannot be unpacked')
+/** From `at` to the end of the stream, or of the file. */
+async function streamAt(source: Source, at: number, seen: Seen): Promise<Source> {
+  for await (const end of placesOf(source, endMark, seen.signal, at))
+    return rangeOf(source, at, end - at)
+  return rangeOf(source, at, source.size - at)
+}
+
+/** Undefined where it is packed in another way than plainly deflated. */
+function unpackerOf(dictionary: string): ((bytes: Buffer, most: number) => Buffer) | undefined {
+  const [filter, ...more] = [...dictionary.matchAll(/\/(\w+Decode|Fl|Crypt)\b/g)].map(
+    ([, name]) => name,
+  )
+  if (filter === undefined) return (bytes) => bytes
+  if (more.length > 0 || (filter !== 'FlateDecode' && filter !== 'Fl')) return undefined
+  return (bytes, maxOutputLength) => {
+    try {
+      return inflateSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength })
+    } catch {
+      throw damaged('an attached file cannot be unpacked')
+    }
   }
 }

@@ -93,6 +93,11 @@ export class Seen {
     return this.#signal
   }
 
+  /** What may still be held. */
+  get free(): number {
+    return this.limits.heldBytes - this.#held
+  }
+
   need(need: Need): void {
     if (!this.needs.has(need.kind)) this.needs.set(need.kind, need)
   }

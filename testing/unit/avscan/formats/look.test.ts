@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { deflateSync, gzipSync } from 'node:zlib'
 import { fixtureKinds, fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
 import { look } from '../../../../services/avscan/formats/look.ts'
@@ -78,6 +78,19 @@ describe('look', () => {
       ])
 
       expect(await kindsIn(pdf)).to.include.members(['pdf:attachment', 'zip:LZMA'])
+    })
+
+    it('what is in each other, where little of it has to be held', async () => {
+      const large = randomBytes(5_000_000)
+      const inner = zipOf([
+        { name: 'noise', bytes: large },
+        { name: 'a.rar', bytes: hidden },
+      ])
+      const outer = zipOf([{ name: 'a.zip.gz', bytes: gzipSync(inner) }])
+      const seen = await seenIn(outer)
+
+      expect([...seen.needs.keys()]).to.include('rar5')
+      expect(seen.problems).to.deep.equal([])
     })
 
     it('nothing that is too large to be held, if it is a file first of all', async () => {
@@ -198,6 +211,10 @@ describe('look', () => {
       'a PDF of attachments': Buffer.concat([
         Buffer.from('%PDF-1.4'),
         Buffer.alloc(4_000_000, '/EmbeddedFile '),
+      ]),
+      'a PDF of streams without an end': Buffer.concat([
+        Buffer.from('%PDF-1.4'),
+        Buffer.alloc(4_000_000, '/EmbeddedFile >> stream\n'),
       ]),
       'a gzip of empty members': Buffer.concat(
         Array.from({ length: 3_000 }, () => gzipSync(Buffer.alloc(0))),
