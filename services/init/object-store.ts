@@ -260,6 +260,14 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
           `policy ${policyName(role)}`,
           await admin.ensurePolicy(policyName(role), policy, users[role].name),
         )
+      for (const role of roles) {
+        const { name } = users[role]
+        const keys = await admin.keysOf(name)
+        if (keys.length > 0)
+          report.warn(
+            `user ${name} has made access keys of its own: ${keys.join(', ')}; nobody needs them here (mc admin accesskey rm)`,
+          )
+      }
     } finally {
       admin.close()
     }

@@ -108,6 +108,14 @@ export function minioAdmin(options: AdminOptions, login: Login) {
       if (present === undefined) return 'created'
       return same && has ? 'already as wanted' : 'changed'
     },
+    /** The access keys that a user has made beside its own. */
+    async keysOf(user: string): Promise<string[]> {
+      const { stdout } = await mc(['admin', 'user', 'svcacct', 'ls', 'store', user])
+      return stdout.split('\n').flatMap((line) => {
+        const { accessKey } = JSON.parse(line === '' ? '{}' : line) as { accessKey?: string }
+        return accessKey ?? []
+      })
+    },
     close: () => rmSync(folder, { recursive: true, force: true }),
   }
 }

@@ -98,6 +98,7 @@ if (trouble !== undefined && !required) {
         'avscan-2',
         'notifier',
         'reconciler',
+        'store-audit',
       ])
         expect(status).to.match(new RegExp(`${part}\\s+running`))
       expect(status).to.contain('EICAR-only TEST SET')
@@ -148,6 +149,7 @@ if (trouble !== undefined && !required) {
         'avscan-script',
         'notifier',
         'reconciler',
+        'store-audit',
       ])
         for (const name of containers(service)) {
           expect(inspect(name, '{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}'), name).to.equal(

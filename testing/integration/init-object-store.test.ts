@@ -364,6 +364,26 @@ for (const flavour of ['minio', 'versitygw'] as const)
           expect(await attempt(() => uploader().bucketExists(bucket))).to.equal('allowed')
         })
 
+        it('are told of as too many where somebody has keys from before', async () => {
+          const create = [
+            'admin',
+            'accesskey',
+            'create',
+            'store',
+            'avscan',
+            '--access-key',
+            'older',
+          ]
+          await mcSays(store, store.rootUser, store.rootPassword, create)
+
+          const { stdout } = await runInit(['object-store'], env)
+
+          expect(stdout).to.include('user avscan has made access keys of its own: older;')
+          const remove = ['admin', 'accesskey', 'rm', 'store', 'older']
+          await mcSays(store, store.rootUser, store.rootPassword, remove)
+          expect((await runInit(['object-store'], env)).stdout).not.to.include('access keys')
+        })
+
         it('let the uploader work with versions in every way but to choose one', async () => {
           const user = uploader()
           const put = await user.putObject(bucket, 'versions', Buffer.from('1'))
