@@ -48,8 +48,8 @@ describe('init broker', function () {
       NOTIFIER_BROKER_PASSWORD: secret('notifier'),
       RECONCILER_BROKER_USER: `${vhost}-reconciler`,
       RECONCILER_BROKER_PASSWORD: secret('reconciler'),
-      STORE_AUDIT_BROKER_USER: `${vhost}-store-audit`,
-      STORE_AUDIT_BROKER_PASSWORD: secret('store-audit'),
+      STORE_AUDIT_BROKER_USER: `${vhost}-storeAudit`,
+      STORE_AUDIT_BROKER_PASSWORD: secret('storeAudit'),
       INIT_TIMEOUT: '20',
     }
   })

@@ -1,5 +1,5 @@
-// Which calls of the audit log are judged again. The entries are MinIO's own, shortened (RELEASE.2026-02-12, by `mc admin trace`-free
-// means: its audit webhook); the integration test has the real store make them.
+// Which calls of the audit log are judged again. The entries are shortened ones of a real MinIO (RELEASE.2026-02-12); the
+// integration test has the store make them.
 import { expect } from 'chai'
 import { decide, type Written } from '../../../services/store-audit/decide.ts'
 import { parseEntry, type AuditEntry } from '../../../services/store-audit/entry.ts'
