@@ -1,4 +1,5 @@
 // ClamAV looks at the first 65,536 objects of a PDF and passes the rest without a word, and no setting changes that.
+import { setImmediate } from 'node:timers/promises'
 import { formatReasons, type Seen } from './seen.ts'
 import { chunksOf, type Source } from './source.ts'
 
@@ -13,6 +14,8 @@ export async function countPdfObjects(source: Source, seen: Seen, where: string)
   let count = 0
   let kept = ''
   for await (const chunk of chunksOf(source)) {
+    // What is in memory needs no waiting, and others wait for this thread.
+    await setImmediate()
     seen.signal.throwIfAborted()
     const text = kept + chunk.toString('latin1')
     for (const match of text.matchAll(objects))
