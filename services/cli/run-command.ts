@@ -38,7 +38,10 @@ export function runCommand(command: readonly string[], options: RunOptions = {})
       stderr += chunk
       options.onOutput?.(chunk)
     })
-    child.once('error', (error) => resolve({ code: 127, stdout, stderr: error.message }))
+    child.on('error', (error) => {
+      // Aborted, it still runs until it is closed.
+      if (child.pid === undefined) resolve({ code: 127, stdout, stderr: error.message })
+    })
     child.once('close', (code, signal) =>
       resolve({
         code: code ?? 128,

@@ -149,7 +149,7 @@ class ClamavRest implements Engine {
     try {
       const { info } = await this.#trust.trusted()
       trial.succeeded()
-      this.#watch.up(begunAt)
+      this.#watch.up(begunAt, this.#address)
       signal.throwIfAborted()
       return info
     } catch (error) {
@@ -233,7 +233,7 @@ class ClamavRest implements Engine {
       end: async () => {
         const finding = await orAbort(this.#finish(stream, version))
         trial.succeeded()
-        this.#watch.up(begunAt)
+        this.#watch.up(begunAt, this.#address)
         giveBack()
         return finding
       },

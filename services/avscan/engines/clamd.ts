@@ -134,7 +134,7 @@ class Clamd implements Engine {
       const info = this.#sessions.infoOf(session)
       this.#sessions.drop(session)
       trial.succeeded()
-      this.#watch.up(begunAt)
+      this.#watch.up(begunAt, address)
       return info
     } catch (error) {
       if (signal.aborted) trial.dropped()
@@ -215,7 +215,7 @@ class Clamd implements Engine {
       end: async () => {
         const finding = await orAbort(this.#finish(address, session, stream, signal))
         trial.succeeded()
-        this.#watch.up(begunAt)
+        this.#watch.up(begunAt, address)
         giveBack()
         return finding
       },

@@ -47,10 +47,13 @@ export class EngineWatch {
     this.#events.down(this.#name, error)
   }
 
-  /** `begunAt`: of performance.now(). What began before the outage and came to a good end does not end it. */
-  up(begunAt: number): void {
+  /**
+   * `begunAt`: of performance.now(). What began before the outage and came to a good end does not end it, nor what began before the
+   * address was given up: it is left alone all the same.
+   */
+  up(begunAt: number, { breaker }: Watched): void {
     const since = this.#downSince
-    if (since === undefined || begunAt < this.#downAt) return
+    if (since === undefined || begunAt < this.#downAt || !breaker.usable) return
     this.#downSince = undefined
     const outageMs = Date.now() - since.getTime()
     this.#log.info('the engine works again', { engine: this.#name, outageMs })

@@ -40,26 +40,34 @@ export class Abilities {
   }
 
   async #refresh(signal: AbortSignal): Promise<void> {
-    for (const { name, info, outage } of this.#engines) {
-      if (info === undefined || outage !== undefined) continue
-      const by = { name, info }
-      const kinds = everydayKinds()
-      if (kinds.every((kind) => this.#known(by, kind) !== undefined)) continue
-      try {
-        const unopened = await this.unopened(by, kinds, signal)
-        this.#log.info('asked the engine which containers it opens', {
-          engine: name,
-          engineVersion: info.engineVersion,
-          opened: kinds.length - unopened.size,
-          unopened: [...unopened],
-        })
-      } catch (error) {
-        // A scan that needs to know asks again.
-        this.#log.debug('the engine could not be asked which containers it opens', {
-          engine: name,
-          error: toError(error),
-        })
+    for (const engine of this.#engines) await this.#askAhead(engine, signal)
+  }
+
+  async #askAhead(engine: Engine, signal: AbortSignal): Promise<void> {
+    const { name, info } = engine
+    if (info === undefined) return
+    const by = { name, info }
+    const kinds = everydayKinds()
+    if (kinds.every((kind) => this.#known(by, kind) !== undefined)) return
+    const unopened: string[] = []
+    try {
+      for (const kind of kinds) {
+        // One that is only being tried again has its few places for scans.
+        if (engine.addresses.some(({ breaker }) => breaker !== 'closed')) return
+        if (!(await this.#opensKind(by, kind, signal))) unopened.push(kind)
       }
+      this.#log.info('asked the engine which containers it opens', {
+        engine: name,
+        engineVersion: info.engineVersion,
+        opened: kinds.length - unopened.length,
+        unopened,
+      })
+    } catch (error) {
+      // A scan that needs to know asks again.
+      this.#log.debug('the engine could not be asked which containers it opens', {
+        engine: name,
+        error: toError(error),
+      })
     }
   }
 
