@@ -53,7 +53,7 @@ const attempt = async (act: () => Promise<unknown>): Promise<string> => {
 
 /** What mc prints when somebody with these keys runs it. */
 function mcSays(
-  { port, certs }: RealStore,
+  { port, certs, env: settings }: RealStore,
   user: string,
   password: string,
   args: readonly string[],
@@ -68,8 +68,11 @@ function mcSays(
     MC_HOST_store: `https://${user}:${password}@127.0.0.1:${port}`,
   }
   return new Promise((resolve) => {
-    execFile('mc', [...args], { env, timeout: 30_000 }, (_, stdout, stderr) =>
-      resolve(stdout + stderr),
+    execFile(
+      settings()['MC_BIN'] ?? 'mc',
+      [...args],
+      { env, timeout: 30_000 },
+      (_, stdout, stderr) => resolve(stdout + stderr),
     )
   })
 }
