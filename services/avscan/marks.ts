@@ -1,10 +1,11 @@
 // What is written about an object where its readers look: the verdict tag and its proof, or, where tags cannot hold them,
 // a record in the scanner-only bucket. The uploader's own tags stay.
 import type { Config } from '../shared/config-schema.ts'
-import { ObjectGoneError } from '../shared/errors.ts'
+import { ObjectGoneError, RetryLaterError } from '../shared/errors.ts'
 import type { ObjectStore, Tags } from '../shared/object-store.ts'
 import { writeProof } from '../shared/proof.ts'
 import {
+  isUnfinished,
   proofOptions,
   Proofs,
   recordKey,
@@ -12,6 +13,8 @@ import {
   stands,
   type Marked,
   type ProofOptions,
+  type Proven,
+  type Write,
 } from '../shared/proven.ts'
 
 export interface Mark {
@@ -19,8 +22,10 @@ export interface Mark {
   reason: number
   signatureVersion: string
   judgedAt: Date
-  /** Something was written then: what was proven before is not about these bytes. */
-  after?: Date | undefined
+  /** What the job knows to have been written: a proof from before is not about these bytes. */
+  write: Write
+  /** Of the judged bytes, as a proof names them; '' where nobody has read them. */
+  content: string
   /** Written as -at, -reason, -signature, -engine when details are on and fit. */
   detail: { at: string; reason: string; signature: string; engine: string }
 }
@@ -41,13 +46,14 @@ export class Marks extends Proofs {
   }
 
   /**
-   * Writes the mark; repeating it changes nothing.
-   * @throws ObjectGoneError when the version is gone; ObjectChangedError when a newer one got the tags; Error when a clean mark
-   * would replace a proven `infected` of the same bytes and signatures.
+   * Writes the mark; repeating it changes nothing, and a newer proof of the same verdict stays.
+   * @throws ObjectGoneError when the version is gone; ObjectChangedError when a newer one got the tags; RetryLaterError when others
+   * have judged otherwise meanwhile; Error when a clean mark would replace a proven `infected` of the same bytes and signatures.
    */
   async write(object: Marked, mark: Mark): Promise<void> {
     const { tags: useTags, tagKey } = this.#options
-    const present = object.facts.tagCount > 0 ? await this.store.tags(referenceOf(object)) : {}
+    // Right before they are replaced: what the application, or another worker, has written since the download must stay.
+    const present = await this.store.tags(referenceOf(object))
     const callers = Object.fromEntries(
       Object.entries(present).filter(([key]) => !this.#isOurs(key)),
     )
@@ -56,16 +62,26 @@ export class Marks extends Proofs {
     const before =
       this.verify(object, present[tagKey], present[this.proofTag]) ??
       (fits ? undefined : await this.readRecord(object))
-    const standing = stands(before, mark.after) ? before : undefined
+    const isOfThem = before !== undefined && isAboutTheSame(before, mark)
     if (
+      isOfThem &&
       mark.tag !== 'infected' &&
-      standing?.tag === 'infected' &&
-      (mark.tag !== 'clean' || sameOrNewer(standing.signatureVersion, mark.signatureVersion))
+      before.tag === 'infected' &&
+      (mark.tag !== 'clean' || sameOrNewer(before.signatureVersion, mark.signatureVersion))
     )
       throw new Error(
-        `the object is proven infected under signatures ${standing.signatureVersion}; "${mark.tag}" cannot replace that`,
+        `the object is proven infected under signatures ${before.signatureVersion}; "${mark.tag}" cannot replace that`,
       )
-    const proof = this.#prove(object, mark, standing?.firstJudgedAt ?? mark.judgedAt)
+    if (before !== undefined && before.judgedAt >= mark.judgedAt && mayBeOfOthers(before, mark)) {
+      // Not older, as far as whole seconds tell: other bytes may be there by now, so somebody has to look again.
+      if (before.tag !== mark.tag)
+        throw new RetryLaterError(
+          `the object was judged "${before.tag}" while it was judged "${mark.tag}"`,
+          { delayMs: 1000 },
+        )
+      if (before.judgedAt > mark.judgedAt) return
+    }
+    const proof = this.#prove(object, mark, isOfThem ? before.firstJudgedAt : mark.judgedAt)
     if (fits) {
       const tags: Tags = { ...callers, [tagKey]: mark.tag, [this.proofTag]: proof }
       if (this.#options.tagDetail) this.#addDetails(tags, mark)
@@ -108,10 +124,11 @@ export class Marks extends Proofs {
 
   #prove({ bucket, key, facts }: Marked, mark: Mark, firstJudgedAt: Date): string {
     const { versionId, etag, lastModified, size } = facts
-    const { tag: verdict, reason, signatureVersion, judgedAt } = mark
+    const { tag: verdict, reason, signatureVersion, judgedAt, write, content } = mark
+    const event = write.event ?? ''
     return writeProof(
       { bucket, key, versionId, etag, lastModified, size, verdict },
-      { reason, signatureVersion, judgedAt, firstJudgedAt },
+      { reason, signatureVersion, judgedAt, firstJudgedAt, event, content },
       this.#options.proofKey,
     )
   }
@@ -123,6 +140,17 @@ export class Marks extends Proofs {
         tags[`${this.#options.tagKey}-${name}`] = text
     }
   }
+}
+
+/** Somebody has looked, and not, as far as both know, at the same bytes. */
+function mayBeOfOthers(before: Proven, { content }: Mark): boolean {
+  return !isUnfinished(before) && (content === '' || before.content !== content)
+}
+
+/** Where both know the bytes these tell; else whether nothing is known to have been written since. */
+function isAboutTheSame(before: Proven, { content, write }: Mark): boolean {
+  if (before.content !== '' && content !== '') return before.content === content
+  return stands(before, write)
 }
 
 export function createMarks(store: ObjectStore, config: Config): Marks {

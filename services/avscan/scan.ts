@@ -32,7 +32,7 @@ import {
   type VerdictMessage,
 } from '../shared/messages.ts'
 import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
-import { judgedTime, proofVersion } from '../shared/proof.ts'
+import { contentOf, judgedTime, proofVersion } from '../shared/proof.ts'
 
 export interface ScanDependencies {
   store: ObjectStore
@@ -88,21 +88,25 @@ export async function giveUpMessage(
   deps: ScanDependencies,
 ): Promise<void> {
   for (const job of jobsOf(message)) {
-    const { after } = job.trigger
     for (const object of await findVersions(job, true, deps)) {
       const facts = await goneTwice(() => deps.store.head(object)).catch(ignoreGone)
       if (facts === undefined) continue
       const marked = { bucket: object.bucket, key: object.key, facts }
       const report = { attempt: message.attempt, trigger: job.trigger }
-      if (!stands(await deps.marks.proven(marked), after)) {
+      if (!stands(await deps.marks.proven(marked), job.trigger)) {
         const detail = { at: now(), reason: 'failed', signature: '', engine: '' }
-        await deps.marks.write(marked, {
+        const mark = {
           tag: 'no',
           reason: otherReason,
           signatureVersion: 'none',
-          judgedAt: judgedTime(facts.servedAt ?? new Date(), after),
-          after,
+          judgedAt: judgedTime(facts.servedAt ?? new Date()),
+          write: job.trigger,
+          content: '',
           detail,
+        } as const
+        // Judged by somebody in this very moment: that is better than no verdict.
+        await deps.marks.write(marked, mark).catch((error: unknown) => {
+          if (!(error instanceof RetryLaterError)) throw error
         })
       }
       await publishVerdict(deps.outbox, marked, {
@@ -185,8 +189,9 @@ async function scanVersion(
               tag: judged.tag,
               reason: judged.reasons[0] ?? 0,
               signatureVersion: judged.scan?.signatureVersion ?? 'none',
-              judgedAt: judgedTime(opened.servedAt, job.trigger.after),
-              after: job.trigger.after,
+              judgedAt: judgedTime(opened.servedAt),
+              write: job.trigger,
+              content: judged.scan === undefined ? '' : contentOf(judged.scan.sha256),
               detail: {
                 at: now(),
                 reason: judged.reasons.join(' '),
@@ -237,6 +242,7 @@ async function scanVersion(
       verdict: judged.verdict,
       signature: judged.threats[0],
       reasons: judged.reasons.length > 0 ? judged.reasons : undefined,
+      detail: judged.detail,
       action: judged.action,
       size: opened.size,
       durationMs: Date.now() - startedAt.getTime(),
@@ -344,7 +350,7 @@ async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Pro
   // An event that does not say when it happened may be about bytes that came after the proof.
   if (kind === 'event' && after === undefined) return false
   const proven = await deps.marks.proven(marked)
-  if (!stands(proven, after) || isWorthAnotherTry(proven, job, deps)) return false
+  if (!stands(proven, job.trigger) || isWorthAnotherTry(proven, job, deps)) return false
   // It would be gone already. Deleted without its verdict told again, the job that has not told it yet would find nothing.
   return proven.tag !== 'infected' || !deps.policy.delete
 }

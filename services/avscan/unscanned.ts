@@ -42,16 +42,15 @@ export async function passUnscanned(
   if (facts === undefined || facts.size > deps.maxObjectBytes) return false
   if (object.key.endsWith('/') && facts.size === 0) return false
   const marked = { bucket: object.bucket, key: object.key, facts }
-  const { after } = job.trigger
   const found = await marks.proven(marked)
-  const proven = stands(found, after) ? found : undefined
+  const proven = stands(found, job.trigger) ? found : undefined
   // A verdict is never replaced by none.
   if (proven !== undefined && proven.tag !== 'unscanned') return false
 
   const detail = { at: new Date().toISOString(), reason: 'unscanned', signature: '', engine: '' }
-  const judgedAt = judgedTime(facts.servedAt ?? new Date(), after)
+  const judgedAt = judgedTime(facts.servedAt ?? new Date())
   const verdict = { tag: 'unscanned', reason: otherReason, signatureVersion: 'none' } as const
-  const mark = { ...verdict, judgedAt, after, detail }
+  const mark = { ...verdict, judgedAt, write: job.trigger, content: '', detail }
   try {
     if (proven === undefined) await markCurrent(marked, mark, deps)
   } catch (error) {

@@ -44,8 +44,7 @@ export async function findVersions(
   for (const { object, facts } of found) {
     const proven = await deps.marks.proven({ bucket, key: object.key, facts }).catch(ignoreGone)
     const isRewritable = object.versionId === nullVersion || object.versionId === undefined
-    const after = isRewritable ? job.trigger.after : undefined
-    if (!stands(proven, after)) unproven.push(object)
+    if (!stands(proven, isRewritable ? job.trigger : {})) unproven.push(object)
   }
   return unproven
 }

@@ -31,8 +31,8 @@ export function whyWanted(
   options: { deletes: boolean },
 ): Why | undefined {
   if (sweep.kind === 'rescan') return isToRescan(proven, sweep) ? 'signatures' : undefined
-  const after = sweep.after === undefined ? undefined : new Date(sweep.after)
-  const need = needOf(proven, { ...options, after })
+  const write = sweep.after === undefined ? {} : { after: new Date(sweep.after) }
+  const need = needOf(proven, { ...options, write })
   return need === 'proven' ? undefined : need
 }
 

@@ -59,7 +59,7 @@ async function checkCopy(
 }
 
 async function lookAt(
-  { object, trigger: { after } }: ScanJob,
+  { object, trigger: write }: ScanJob,
   config: Config,
   { store, proofs, log }: SpoolDependencies,
 ): Promise<SpoolOutcome> {
@@ -73,7 +73,7 @@ async function lookAt(
       return 'verify'
     const need = needOf(await proofs.proven({ bucket, key, facts }), {
       deletes: config.actions.delete,
-      after,
+      write,
     })
     // What was passed on or given up gets its next try from a sweep, not a minute later.
     return need === 'unproven' || need === 'undeleted' ? 'verify' : 'proven'
@@ -89,7 +89,7 @@ async function lookAt(
 }
 
 async function requestVerify(
-  { object: { bucket, key, versionId, etag, size, sequencer }, trigger: { after } }: ScanJob,
+  { object: { bucket, key, versionId, etag, size, sequencer }, trigger }: ScanJob,
   config: Config,
   { publisher }: SpoolDependencies,
 ): Promise<void> {
@@ -98,7 +98,7 @@ async function requestVerify(
     exchange: names.jobs,
     routingKey: config.broker.queue,
     body: Buffer.from(
-      JSON.stringify({ objects: [object], trigger: { kind: 'verify', id: 'spool', after } }),
+      JSON.stringify({ objects: [object], trigger: { ...trigger, kind: 'verify', id: 'spool' } }),
     ),
     messageId: messageId(bucket, key, versionId, etag, sequencer, 'verify'),
     type: 'scan',

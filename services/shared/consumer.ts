@@ -270,9 +270,13 @@ class LaneRunner {
   }
 
   async #run(channel: Channel, message: ConsumeMessage): Promise<void> {
-    const headers = message.properties.headers ?? {}
+    const isEvent = message.fields.exchange === this.#eventExchange
+    // Whoever may publish events writes their headers as well, and there ours mean nothing.
+    const headers = isEvent ? {} : (message.properties.headers ?? {})
     const attempt = Math.max(1, Number(headers['avscan-attempt'] ?? 1) || 1)
-    const deliveries = Number(headers['x-delivery-count'] ?? 0) || 0
+    // The broker counts from the first return on; before that it is what somebody has written.
+    const counted = message.fields.redelivered ? message.properties.headers : undefined
+    const deliveries = Number(counted?.['x-delivery-count'] ?? 0) || 0
     const delivery: Delivery = {
       body: message.content,
       attempt,
@@ -283,8 +287,7 @@ class LaneRunner {
         message.fields.redelivered ||
         Number(headers['avscan-outages'] ?? 0) > 0 ||
         headers[replayedHeader] !== undefined,
-      fromStore:
-        message.fields.exchange === this.#eventExchange || headers[fromStoreHeader] !== undefined,
+      fromStore: isEvent || headers[fromStoreHeader] !== undefined,
       messageId: message.properties.messageId as string | undefined,
       type: message.properties.type as string | undefined,
       routingKey: message.fields.routingKey,

@@ -29,6 +29,8 @@ export interface ScanJob {
     id?: string | undefined
     /** Something was written then (an event's time, on the store's clock): a proof from before does not count. */
     after?: Date | undefined
+    /** The store's own number of that event, which nobody can know before. */
+    event?: string | undefined
   }
 }
 
@@ -107,7 +109,11 @@ function decodeRecord(record: unknown, index: number): ScanJob[] {
         size: typeof object['size'] === 'number' ? object['size'] : undefined,
         sequencer: typeof object['sequencer'] === 'string' ? object['sequencer'] : undefined,
       },
-      trigger: { kind: 'event', after: timeOf(record['eventTime']) },
+      trigger: {
+        kind: 'event',
+        after: timeOf(record['eventTime']),
+        event: numberOf(object['sequencer']),
+      },
     },
   ]
 }
@@ -126,6 +132,8 @@ function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {
   const kind = isRecord(trigger) && typeof trigger['kind'] === 'string' ? trigger['kind'] : 'manual'
   const id = isRecord(trigger) && typeof trigger['id'] === 'string' ? trigger['id'] : undefined
   const after = isRecord(trigger) ? timeOf(trigger['after']) : undefined
+  const event = isRecord(trigger) ? numberOf(trigger['event']) : undefined
+  const write = after === undefined ? {} : { after, ...(event === undefined ? {} : { event }) }
   if (!isTriggerKind(kind)) throw new DiscardError(`trigger.kind "${kind}" is unknown`)
   return objects.map((object, index) => {
     if (!isRecord(object)) throw new DiscardError(`objects[${index}] is not an object`)
@@ -138,9 +146,14 @@ function decodeOwn(objects: readonly unknown[], trigger: unknown): ScanJob[] {
         size: typeof object['size'] === 'number' ? object['size'] : undefined,
         ...(typeof object['previous'] === 'string' ? { previous: object['previous'] } : {}),
       },
-      trigger: { kind, id, ...(after === undefined ? {} : { after }) },
+      trigger: { kind, id, ...write },
     }
   })
+}
+
+/** An event's sequencer, in the characters of a proof. */
+function numberOf(value: unknown): string | undefined {
+  return typeof value === 'string' && /^[0-9A-Za-z]{1,32}$/.test(value) ? value : undefined
 }
 
 /** To the millisecond; what is no time is as if it were not there. */

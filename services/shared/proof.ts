@@ -19,20 +19,25 @@ export interface Proof {
   /** 0, or a reason code. */
   reason: number
   signatureVersion: string
-  /** The judged bytes were there at this time of the store's clock, or later; to the millisecond. */
+  /** The judged bytes were there at this time of the store's clock, or later. */
   judgedAt: Date
   /** When these bytes were judged for the first time: a re-scan leaves it as it is. */
   firstJudgedAt: Date
+  /** The store's own number of the event that led to the judgement, which came after it; '' without one. */
+  event: string
+  /** The first characters of the sha256 of the bytes; '' where nobody has read them. */
+  content: string
 }
 
 const macLength = 22
+const contentLength = 16
 
-/** `2.<reason>.<signature version>.<judged at>.<first judged at>.<mac>`; fits a tag value and its characters. */
+/** `2.<reason>.<signature version>.<judged at>.<first judged at>.<event>.<content>.<mac>`; fits a tag value and its characters. */
 export function writeProof(facts: ProvenFacts, proof: Proof, key: string): string {
   const said = { ...proof, signatureVersion: proofVersion(proof.signatureVersion) }
-  const { reason, signatureVersion, judgedAt, firstJudgedAt } = said
+  const { reason, signatureVersion, judgedAt, firstJudgedAt, event, content } = said
   const times = `${compact(judgedAt)}.${compact(firstJudgedAt)}`
-  return `2.${reason}.${signatureVersion}.${times}.${mac(facts, said, key)}`
+  return `2.${reason}.${signatureVersion}.${times}.${event}.${content}.${mac(facts, said, key)}`
 }
 
 /**
@@ -46,9 +51,11 @@ export function readProof(
 ): Proof | undefined {
   const match = pattern.exec(tag ?? '')
   if (match === null) return undefined
-  const [, reason = '', signatureVersion = '', judged = '', first = '', given = ''] = match
+  const [, reason = '', signatureVersion = '', judged = '', first = ''] = match
+  const [, , , , , event = '', content = '', given = ''] = match
   const [judgedAt, firstJudgedAt] = [expand(judged), expand(first)]
-  const proof = { reason: Number(reason), signatureVersion, judgedAt, firstJudgedAt }
+  const times = { judgedAt, firstJudgedAt }
+  const proof = { reason: Number(reason), signatureVersion, ...times, event, content }
   if ([judgedAt, firstJudgedAt].some((time) => Number.isNaN(time.getTime()))) return undefined
   // Anybody can write a proof by an empty key.
   const known = keys.some(
@@ -58,7 +65,7 @@ export function readProof(
 }
 
 const pattern =
-  /^2\.(\d{1,3})\.([A-Za-z0-9_-]{0,64})\.(\d{8}T\d{9}Z)\.(\d{8}T\d{9}Z)\.([A-Za-z0-9_-]{22})$/
+  /^2\.(\d{1,3})\.([A-Za-z0-9_-]{0,64})\.(\d{8}T\d{9}Z)\.(\d{8}T\d{9}Z)\.([A-Za-z0-9]{0,32})\.([A-Za-z0-9_-]{0,16})\.([A-Za-z0-9_-]{22})$/
 
 /** ISO 8601 without the characters that no tag value may have, and without dots: `20261126T010542123Z`. */
 function compact(time: Date): string {
@@ -70,15 +77,17 @@ function expand(text: string): Date {
 }
 
 /**
- * When bytes that the store has answered with are known to have been there, on its own clock. Its Date header tells whole seconds
- * (`servedAt`); what led to the download (`after`, the time of an event) has happened before it, so within that second it tells
- * more. One millisecond off, so that a write in the very millisecond of the header is not taken for one before it.
+ * When bytes that the store has answered with are known to have been there, on its own clock. Its Date header (`servedAt`) tells whole
+ * seconds; one millisecond less, so that a write in the very millisecond of the header is not taken for one before it. The time that
+ * an event tells would be more exact, and anybody's who may write to the exchange of the events.
  */
-export function judgedTime(servedAt: Date, after: Date | undefined): Date {
-  const lower = servedAt.getTime() - 1
-  const told = after?.getTime() ?? lower
-  // A later time than the store's own clock shows is somebody's invention, or another clock's.
-  return new Date(Math.max(lower, told < servedAt.getTime() + 1000 ? told : lower))
+export function judgedTime(servedAt: Date): Date {
+  return new Date(servedAt.getTime() - 1)
+}
+
+/** @param sha256 in hex */
+export function contentOf(sha256: string): string {
+  return Buffer.from(sha256, 'hex').toString('base64url').slice(0, contentLength)
 }
 
 /** A signature version in the characters that a proof can hold. */
@@ -96,6 +105,8 @@ function mac(facts: ProvenFacts, proof: Proof, key: string): string {
     proof.signatureVersion,
     proof.judgedAt.toISOString(),
     proof.firstJudgedAt.toISOString(),
+    proof.event,
+    proof.content,
   ])
   return createHmac('sha256', key).update(text).digest('base64url').slice(0, macLength)
 }

@@ -2,11 +2,15 @@
 // Asked by workers and by the reconciler alike; written by workers alone (avscan/marks.ts).
 import { createHash } from 'node:crypto'
 import type { Config } from './config-schema.ts'
+import type { ScanJob } from './messages.ts'
 import type { ObjectFacts, ObjectStore } from './object-store.ts'
 import { identityOf, readProof, type Proof } from './proof.ts'
 
 /** Reason code of a job that was given up, and of what was let pass while no engine could be asked. */
 export const otherReason = 199
+
+/** Another judgement can be so much later than an answer that is still being worked on. */
+const longestScanMs = 60 * 60_000
 
 /** A proven verdict that says that nobody has judged the bytes: a sweep tries them again. */
 export function isUnfinished({ tag, reason }: Proven): boolean {
@@ -31,12 +35,17 @@ export interface Marked {
 /** `tag`: the value of the verdict tag. */
 export type Proven = Proof & { tag: string }
 
+/** A write that a proof must know of: its time, and the store's own number of its event. */
+export type Write = Pick<ScanJob['trigger'], 'after' | 'event'>
+
 /**
  * Whether a proof still counts where something is known to have been written at `after`: on MinIO an uploader can put other bytes
- * under the same version id, ETag and date, so a proof from before says nothing about what is there now.
+ * under the same version id, ETag and date, so a proof from before says nothing about what is there now. One that was made for that
+ * very event came after it, whatever its time says in whole seconds; nobody knows the numbers of events to come.
  */
-export function stands(proven: Proven | undefined, after: Date | undefined): proven is Proven {
-  return proven !== undefined && (after === undefined || proven.judgedAt >= after)
+export function stands(proven: Proven | undefined, { after, event }: Write): proven is Proven {
+  if (proven === undefined || after === undefined) return proven !== undefined
+  return proven.judgedAt >= after || (event !== undefined && proven.event === event)
 }
 
 export class Proofs {
@@ -84,7 +93,12 @@ export class Proofs {
       { bucket, key, versionId, etag, lastModified, size, verdict: tag },
       keys,
     )
-    return read === undefined ? undefined : { ...read, tag }
+    if (read === undefined) return undefined
+    // The store's clock was wrong, then or now: believed, it would stand for all that is written until that time.
+    const { servedAt } = facts
+    const isAhead =
+      servedAt !== undefined && read.judgedAt.getTime() - servedAt.getTime() > longestScanMs
+    return isAhead ? undefined : { ...read, tag }
   }
 }
 

@@ -42,7 +42,7 @@ const oddNames = [
 // Made up: only avscan can write one that holds.
 const lies = {
   scanned: 'clean',
-  'scanned-proof': '2.0.0.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+  'scanned-proof': '2.0.0.20261121T040002345Z.20261121T040002345Z...AAAAAAAAAAAAAAAAAAAAAA',
 }
 const fullOfTags = Object.fromEntries(
   Array.from({ length: 10 }, (_, index) => [`t${index}`, `v${index}`]),

@@ -65,6 +65,23 @@ describe('startConsumer on a real RabbitMQ', function () {
     })
   })
 
+  it('does not believe what is written into the headers of an event, nor a count before the first return', async () => {
+    const handler = recording(undefined)
+    await lane.begin(handler)
+    const { exchange, routingKey } = lane.config.broker
+    const headers = { 'x-delivery-count': 20, 'avscan-attempt': 5, 'avscan-replayed': 1 }
+
+    lane.channel.publish(exchange, routingKey, Buffer.from('event'), { headers })
+    await lane.put('job', { 'x-delivery-count': 20 })
+
+    await eventually(() => handler.seen.length === 2)
+    const fresh = { attempt: 1, deliveries: 0, again: false }
+    const seen = new Map(handler.seen.map((delivery) => [delivery.body.toString(), delivery]))
+    expect(seen.get('event')).to.include({ ...fresh, fromStore: true })
+    expect(seen.get('event')?.headers).to.deep.equal({})
+    expect(seen.get('job')).to.include({ ...fresh, fromStore: false })
+  })
+
   it('puts a discarded message into avscan.dead with the reason and goes on', async () => {
     const handler = recording(new DiscardError('not JSON'), undefined)
     await lane.begin(handler)

@@ -53,11 +53,12 @@ const attempt = async (act: () => Promise<unknown>): Promise<string> => {
 
 /** What mc prints when somebody with these keys runs it. */
 function mcSays(
-  { port, certs, env: settings }: RealStore,
+  store: RealStore,
   user: string,
   password: string,
   args: readonly string[],
 ): Promise<string> {
+  const { port, certs } = store
   const folder = testFolder('mc')
   mkdirSync(join(folder, 'certs/CAs'), { recursive: true })
   copyFileSync(certs.ca, join(folder, 'certs/CAs/ca.crt'))
@@ -69,7 +70,7 @@ function mcSays(
   }
   return new Promise((resolve) => {
     execFile(
-      settings()['MC_BIN'] ?? 'mc',
+      store.env()['MC_BIN'] ?? 'mc',
       [...args],
       { env, timeout: 30_000 },
       (_, stdout, stderr) => resolve(stdout + stderr),

@@ -17,7 +17,7 @@ if (noMinio !== undefined) console.log(`skipped: the reconciler on MinIO: ${noMi
 
 const forged = {
   scanned: 'clean',
-  'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+  'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z...AAAAAAAAAAAAAAAAAAAAAA',
 }
 const nameOf = ({ object: { key, versionId } }: ScanJob) => `${key} ${versionId ?? ''}`
 const named = ({ key, versionId }: Put) => `${key} ${versionId ?? ''}`

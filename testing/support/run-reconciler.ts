@@ -251,7 +251,7 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
       const facts = await store.head({ bucket: of, key, versionId })
       const detail = { at: '', reason: '', signature: '', engine: '' }
       const judgedAt = said ?? facts.servedAt ?? new Date()
-      const mark = { tag, reason, signatureVersion, judgedAt, detail }
+      const mark = { tag, reason, signatureVersion, judgedAt, write: {}, content: '', detail }
       await marks(record !== true).write({ bucket: of, key, facts }, mark)
     },
     async publish(exchange, key, body) {

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { fixtureOf } from '../../../services/avscan/formats/fixtures.ts'
 import { giveUpMessage, scanMessage } from '../../../services/avscan/scan.ts'
 import { allEndpoints, configSchema } from '../../../services/shared/config-schema.ts'
-import { readProof } from '../../../services/shared/proof.ts'
+import { readProof, writeProof } from '../../../services/shared/proof.ts'
 import {
   DiscardError,
   NoSpaceError,
@@ -93,6 +93,7 @@ describe('scanMessage', () => {
     expect(version.tags['scanned']).to.equal('infected')
     expect(order).to.deep.equal([
       'open',
+      'tags',
       'setTags',
       'verdict.infected.storagebucket',
       's3minioqueue.actions',
@@ -144,7 +145,7 @@ describe('scanMessage', () => {
   it('scans an object that brings its own verdict tag, and corrects it', async () => {
     const version = put(marker, {
       scanned: 'clean',
-      'scanned-proof': '2.0.27800.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+      'scanned-proof': '2.0.27800.20261121T040002345Z.20261121T040002345Z...AAAAAAAAAAAAAAAAAAAAAA',
       mine: 'y',
     })
 
@@ -699,6 +700,47 @@ describe('scanMessage', () => {
       expect(version.tags['scanned']).to.equal('clean')
     })
 
+    it('an event from the future proves nothing about what comes until then', async () => {
+      const version = put(harmless)
+      const forged = { ...version, lastModified: new Date(later.getTime() + 1) }
+      await scan(forged)
+      forge(version, virus)
+
+      await scan({ ...version, lastModified: later })
+
+      expect(version.tags['scanned']).to.equal('infected')
+    })
+
+    for (const own of [{}, { project: 'x' }])
+      it(`a slow scan of the bytes before takes no newer verdict's place, beside ${Object.keys(own).length} tags`, async () => {
+        const version = put(harmless, own)
+        bench.engine.judge = () => {
+          // Others find the virus meanwhile.
+          const facts = { ...version, bucket, size: version.bytes.length, verdict: 'infected' }
+          const times = { judgedAt: later, firstJudgedAt: later }
+          const proof = { reason: 0, signatureVersion: '27800', ...times, event: '', content: 'x' }
+          const tag = writeProof(facts, proof, proofKey)
+          version.tags = { ...own, scanned: 'infected', 'scanned-proof': tag }
+          return { status: 'clean' }
+        }
+
+        expect(await rejection(scan(version))).to.be.instanceOf(RetryLaterError)
+        expect(version.tags).to.include({ ...own, scanned: 'infected' })
+        expect(bench.published).to.deep.equal([])
+      })
+
+    it('keeps what the application tags while it is scanned', async () => {
+      const version = put(harmless)
+      bench.engine.judge = () => {
+        version.tags = { project: 'x' }
+        return { status: 'clean' }
+      }
+
+      await scan(version)
+
+      expect(version.tags).to.include({ project: 'x', scanned: 'clean' })
+    })
+
     it('an event that came twice is still needless, and so is one from before the proof', async () => {
       const version = put(harmless)
       await scan(version)
@@ -961,7 +1003,7 @@ describe('scanMessage', () => {
     it('scans what only claims to be clean', async () => {
       const version = put(marker, {
         scanned: 'clean',
-        'scanned-proof': '2.0.1.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+        'scanned-proof': '2.0.1.20261121T040002345Z.20261121T040002345Z...AAAAAAAAAAAAAAAAAAAAAA',
       })
 
       await scan(version)

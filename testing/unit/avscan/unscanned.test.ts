@@ -125,7 +125,8 @@ describe('an object while no engine can be used and new ones are let pass', () =
     const facts = await bench.store.head({ bucket, key: 'a.txt', versionId: version.versionId })
     const detail = { at: '', reason: '', signature: '', engine: '' }
     const verdict = { tag: 'unscanned', reason: 199, signatureVersion: '99999' } as const
-    const mark = { ...verdict, judgedAt: version.lastModified, detail }
+    const told = { judgedAt: new Date(2_000_000_000_000), write: {}, content: '' }
+    const mark = { ...verdict, ...told, detail }
 
     const error = await rejection(bench.marks.write({ bucket, key: 'a.txt', facts }, mark))
 

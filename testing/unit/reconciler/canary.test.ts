@@ -19,6 +19,8 @@ const clean: Proven = {
   signatureVersion: '100',
   judgedAt: at,
   firstJudgedAt: at,
+  event: '',
+  content: '',
 }
 
 const gauge = (set: (value: number) => void) => ({ set }) as never

@@ -9,6 +9,8 @@ const proven = (tag: string, reason = 0, signatureVersion = '100', first = noon)
   signatureVersion,
   judgedAt: noon,
   firstJudgedAt: first,
+  event: '',
+  content: '',
 })
 const version = (more: object = {}) => ({
   key: 'a',

@@ -32,7 +32,8 @@ const prove = (
   judgedAt = version.lastModified,
 ) => {
   const facts = { ...version, size: version.bytes.length, verdict }
-  const proof = { reason, signatureVersion, judgedAt, firstJudgedAt: judgedAt }
+  const times = { judgedAt, firstJudgedAt: judgedAt }
+  const proof = { reason, signatureVersion, ...times, event: '', content: '' }
   version.tags = { scanned: verdict, 'scanned-proof': writeProof(facts, proof, proofKey) }
 }
 
@@ -110,7 +111,7 @@ describe('a sweep', () => {
     prove(a, 'clean')
     b.tags = {
       scanned: 'clean',
-      'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z.AAAAAAAAAAAAAAAAAAAAAA',
+      'scanned-proof': '2.0.100.20261121T040002345Z.20261121T040002345Z...AAAAAAAAAAAAAAAAAAAAAA',
     }
     prove(d, 'clean')
     store.put(bucket, 'folder/', '')

@@ -1,6 +1,7 @@
 // The proof tag: only who holds the key can write it, and it holds for exactly one version and verdict.
 import { expect } from 'chai'
 import {
+  contentOf,
   judgedTime,
   proofVersion,
   readProof,
@@ -24,6 +25,8 @@ const proven: Proof = {
   signatureVersion: '27800',
   judgedAt: new Date('2026-11-21T04:00:02.345Z'),
   firstJudgedAt: new Date('2026-11-20T04:00:02.345Z'),
+  event: '187A1B2C3D4E5F60',
+  content: 'LPJNul-wow4m6Dsq',
 }
 
 describe('writeProof and readProof', () => {
@@ -36,7 +39,7 @@ describe('writeProof and readProof', () => {
 
   it('writes the same proof in every version to come', () => {
     expect(writeProof(facts, proven, key)).to.equal(
-      '2.0.27800.20261121T040002345Z.20261120T040002345Z.z2vzqmLbp6OVzrEs7Ys5VA',
+      '2.0.27800.20261121T040002345Z.20261120T040002345Z.187A1B2C3D4E5F60.LPJNul-wow4m6Dsq.7HnUZWjHc_MaWDGlHQeAMR',
     )
   })
 
@@ -67,7 +70,9 @@ describe('writeProof and readProof', () => {
       [2, '27801'],
       [3, '20271121T040002345Z'],
       [4, '20271120T040002345Z'],
-      [5, flipped],
+      [5, '187A1B2C3D4E5F61'],
+      [6, 'LPJNul-wow4m6Dsr'],
+      [7, flipped],
     ] as const) {
       const edited = parts.with(index, value).join('.')
       expect(readProof(edited, facts, [key]), edited).to.equal(undefined)
@@ -129,7 +134,7 @@ describe('writeProof and readProof', () => {
     expect(readProof(writeProof(facts, proven, ''), facts, [key, ''])).to.equal(undefined)
   })
 
-  const times = '20261121T040002345Z.20261120T040002345Z'
+  const times = '20261121T040002345Z.20261120T040002345Z..'
   const mac = 'a'.repeat(22)
   for (const tag of [
     undefined,
@@ -141,7 +146,7 @@ describe('writeProof and readProof', () => {
     `2.0.27800.${times}.${mac}a`,
     `2.-1.27800.${times}.${mac}`,
     `2.0.27.800.${times}.${mac}`,
-    `2.0.27800.20261399T040002345Z.20261120T040002345Z.${mac}`,
+    `2.0.27800.20261399T040002345Z.20261120T040002345Z...${mac}`,
     `2.0.27800.${times}.${'ä'.repeat(22)}`,
     `2.0.27800.${times}.${mac}\n`,
   ]) {
@@ -162,22 +167,17 @@ describe('writeProof and readProof', () => {
 })
 
 describe('judgedTime', () => {
-  const servedAt = new Date('2026-11-21T04:00:02Z')
-  const at = (after: string | undefined) =>
-    judgedTime(servedAt, after === undefined ? undefined : new Date(after)).toISOString()
+  it('is just before the second that the store names', () => {
+    const judged = judgedTime(new Date('2026-11-21T04:00:02Z'))
 
-  it('is just before the second that the store names, without an event', () => {
-    expect(at(undefined)).to.equal('2026-11-21T04:00:01.999Z')
-    expect(at('2026-11-21T03:00:00Z')).to.equal('2026-11-21T04:00:01.999Z')
+    expect(judged.toISOString()).to.equal('2026-11-21T04:00:01.999Z')
   })
+})
 
-  it('is the time of the event within that second, for the download came after it', () => {
-    expect(at('2026-11-21T04:00:02.000Z')).to.equal('2026-11-21T04:00:02.000Z')
-    expect(at('2026-11-21T04:00:02.999Z')).to.equal('2026-11-21T04:00:02.999Z')
-  })
+describe('contentOf', () => {
+  it('is the beginning of the hash, in the characters of a proof', () => {
+    const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'
 
-  it('does not believe an event from the future: what it says would prove what comes until then', () => {
-    expect(at('2026-11-21T04:00:03.000Z')).to.equal('2026-11-21T04:00:01.999Z')
-    expect(at('2099-01-01T00:00:00Z')).to.equal('2026-11-21T04:00:01.999Z')
+    expect(contentOf(sha256)).to.equal('LPJNul-wow4m6Dsq')
   })
 })
