@@ -5,7 +5,7 @@ import { FatalError, ObjectChangedError, ObjectGoneError } from '../shared/error
 import { reached } from '../shared/fault.ts'
 import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
-import { decodeActionJob, nullVersion, type ActionJob } from '../shared/messages.ts'
+import { decodeActionJob, isOverwritable, nullVersion, type ActionJob } from '../shared/messages.ts'
 import { bucketProbeKey, type BucketProbe, type ObjectStore } from '../shared/object-store.ts'
 
 export interface UnversionedDependencies {
@@ -91,7 +91,7 @@ async function deletable(
   deps: UnversionedDependencies,
 ): Promise<ActionJob['object']> {
   const { bucket, versionId } = object
-  if (versionId !== undefined && versionId !== nullVersion) return object
+  if (!isOverwritable(versionId)) return object
   const probe = await readProbe(bucket, deps)
   // While versioning is on, nobody overwrites that version.
   if (probe?.versioned === true) return { ...object, versionId: nullVersion }

@@ -3,7 +3,7 @@
 import type { Mark, Marks } from './marks.ts'
 import { requestScan, type Outbox } from './outbox.ts'
 import { ObjectChangedError } from '../shared/errors.ts'
-import { nullVersion } from '../shared/messages.ts'
+import { isOverwritable, nullVersion } from '../shared/messages.ts'
 import type { ObjectFacts, ObjectStore } from '../shared/object-store.ts'
 import type { Marked } from '../shared/proven.ts'
 
@@ -20,8 +20,7 @@ export async function markCurrent(
   { store, marks, outbox }: MarkDependencies,
 ): Promise<void> {
   const { bucket, key, facts } = marked
-  if (facts.versionId !== undefined && facts.versionId !== nullVersion)
-    return marks.write(marked, mark)
+  if (!isOverwritable(facts.versionId)) return marks.write(marked, mark)
   // Looked at before as well: tagging replaces the newer object's own tags.
   let present = await moved(marked, store)
   if (present === undefined) {

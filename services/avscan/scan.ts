@@ -99,7 +99,7 @@ export async function giveUpMessage(
           tag: 'no',
           reason: otherReason,
           signatureVersion: 'none',
-          judgedAt: judgedTime(facts.servedAt ?? new Date()),
+          judgedAt: judgedTime(facts.servedAt),
           write: job.trigger,
           content: '',
           detail,

@@ -48,7 +48,7 @@ export async function passUnscanned(
   if (proven !== undefined && proven.tag !== 'unscanned') return false
 
   const detail = { at: new Date().toISOString(), reason: 'unscanned', signature: '', engine: '' }
-  const judgedAt = judgedTime(facts.servedAt ?? new Date())
+  const judgedAt = judgedTime(facts.servedAt)
   const verdict = { tag: 'unscanned', reason: otherReason, signatureVersion: 'none' } as const
   const mark = { ...verdict, judgedAt, write: job.trigger, content: '', detail }
   try {

@@ -5,7 +5,7 @@ import { stands, type Marked } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
 import { goneTwice, lookAgainMs } from '../shared/gone-twice.ts'
-import { nullVersion, type ObjectRef, type ScanJob } from '../shared/messages.ts'
+import { isOverwritable, type ObjectRef, type ScanJob } from '../shared/messages.ts'
 import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
 
 export interface VersionDependencies {
@@ -17,8 +17,8 @@ export interface VersionDependencies {
 
 /**
  * The versions that a job means. Without a versionId (VersityGW never names one; unversioned buckets have none) it is every
- * version of the key with the event's etag that has no proof yet, for two uploads of the same bytes have two events. (A proof from
- * before the event counts here: only the place called `null` can be written twice, and the scan looks at that again.)
+ * version of the key with the event's etag that has no proof yet, for two uploads of the same bytes have two events. A proof from
+ * before the event does not count where an upload overwrites.
  */
 export async function findVersions(
   job: ScanJob,
@@ -43,8 +43,7 @@ export async function findVersions(
   const unproven: ObjectRef[] = []
   for (const { object, facts } of found) {
     const proven = await deps.marks.proven({ bucket, key: object.key, facts }).catch(ignoreGone)
-    const isRewritable = object.versionId === nullVersion || object.versionId === undefined
-    if (!stands(proven, isRewritable ? job.trigger : {})) unproven.push(object)
+    if (!stands(proven, isOverwritable(object.versionId) ? job.trigger : {})) unproven.push(object)
   }
   return unproven
 }

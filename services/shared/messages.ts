@@ -5,6 +5,11 @@ import { DiscardError, toError } from './errors.ts'
 /** What a store calls the version of a key from before versioning, or from while it was suspended. */
 export const nullVersion = 'null'
 
+/** A key has one place only for it, so that the next upload overwrites it: no versions, or the version called null. */
+export function isOverwritable(versionId: string | undefined): boolean {
+  return versionId === undefined || versionId === nullVersion
+}
+
 /** One version of one key in one bucket. `versionId` is missing when unknown or unversioned. */
 export interface ObjectRef {
   bucket: string

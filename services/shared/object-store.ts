@@ -20,7 +20,7 @@ import {
   StoreUnavailableError,
   toError,
 } from './errors.ts'
-import { nullVersion, type ObjectRef } from './messages.ts'
+import { isOverwritable, nullVersion, type ObjectRef } from './messages.ts'
 import { endWhenSilent } from './silence.ts'
 import { tlsProblem, trustedCas } from './trust.ts'
 import {
@@ -80,7 +80,7 @@ export type Tags = Record<string, string>
 export interface ObjectStore {
   /** Opens that version; without a versionId the current one, and with an etag only if it still has it. */
   open(object: ObjectRef, signal?: AbortSignal): Promise<OpenObject>
-  head(object: ObjectRef): Promise<ObjectFacts>
+  head(object: ObjectRef): Promise<ObjectFacts & { servedAt: Date }>
   tags(object: ObjectRef): Promise<Tags>
   /** Replaces all tags. */
   setTags(object: ObjectRef, tags: Tags): Promise<void>
@@ -386,9 +386,7 @@ const address = ({ bucket, key, versionId }: ObjectRef) => ({
 const taggingQuery = ({ versionId }: ObjectRef) =>
   versionId === undefined ? 'tagging' : `tagging&versionId=${queryEncode(versionId)}`
 const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
-  (versionId === undefined || versionId === nullVersion) && etag !== undefined
-    ? { 'if-match': `"${etag}"` }
-    : {}
+  isOverwritable(versionId) && etag !== undefined ? { 'if-match': `"${etag}"` } : {}
 const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
 

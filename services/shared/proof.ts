@@ -1,7 +1,7 @@
-// The proof tag: an HMAC over object and verdict that only avscan and the reconciler can write. A verdict tag alone proves nothing,
+// The proof tag: an HMAC over object and verdict that only who has PROOF_KEY can write. A verdict tag alone proves nothing,
 // for uploaders can write tags and CopyObject carries them along.
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import { nullVersion } from './messages.ts'
+import { isOverwritable } from './messages.ts'
 
 export interface ProvenFacts {
   bucket: string
@@ -121,7 +121,7 @@ export function identityOf(
   facts: Pick<ProvenFacts, 'bucket' | 'key' | 'versionId' | 'etag' | 'lastModified'>,
 ): [bucket: string, key: string, version: string | null, etag: string, seconds: number | null] {
   const { bucket, key, versionId, etag, lastModified } = facts
-  if (versionId === undefined || versionId === nullVersion)
+  if (isOverwritable(versionId))
     return [bucket, key, null, etag, Math.floor(lastModified.getTime() / 1000)]
-  return [bucket, key.replaceAll(/\/{2,}/g, '/'), versionId, etag, null]
+  return [bucket, key.replaceAll(/\/{2,}/g, '/'), versionId ?? null, etag, null]
 }

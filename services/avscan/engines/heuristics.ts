@@ -28,6 +28,7 @@ export const families: ReadonlyMap<string, Meaning> = new Map<string, Meaning>([
   ['BoundsCheck', 'suspicious'],
   ['Broken', 'suspicious'],
   ['GPTPartitionIntersection', 'suspicious'],
+  // The doubled n is ClamAV's.
   ['MBRPartitionnIntersect', 'suspicious'],
   ['OLE2.ContainsMacros', 'suspicious'],
   ['PDF.ObfuscatedNameObject', 'suspicious'],

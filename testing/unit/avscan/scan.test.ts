@@ -521,6 +521,22 @@ describe('scanMessage', () => {
       expect(bench.engine.scanned.length, 'scanned proven versions again').to.equal(2)
     })
 
+    it('scans again what an upload of the same bytes has overwritten since, beside versions that have a proof', async () => {
+      bench.store.versioning = 'off'
+      const old = put('same')
+      await scan(old)
+      bench.store.versioning = 'enabled'
+      const version = put('same')
+      await scan(version)
+      const scans = bench.engine.scanned.length
+      bench.store.now = old.lastModified.getTime() + 60_000
+
+      const event = { key: 'a.txt', etag: old.etag, lastModified: new Date(bench.store.now) }
+      await scanMessage(eventMessage(event), bench.deps)
+
+      expect(bench.engine.scanned.length - scans).to.equal(1)
+    })
+
     it('does not take a longer key with the same beginning', async () => {
       const longer = put('same', {}, 'a.txt.bak')
       const meant = put('same')
