@@ -4,28 +4,40 @@ import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { boundConnections } from './connections.ts'
 import type { Config } from '../shared/config-schema.ts'
 import { describeError, FatalError, toError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 
 export interface Receiver {
   port: number
+  /** Connections that have shown the token. */
+  readonly known: number
   close(): Promise<void>
 }
 
 type Answer = (status: number, error?: string) => void
 
-/** The store sends one batch at a time. */
-const mostConnections = 32
-/** Longer than the store waits for an answer. */
-const requestTimeoutMs = 120_000
-const keepAliveMs = 60_000
+export const bounds = {
+  /** The store sends one batch at a time. */
+  most: 32,
+  handshakeMs: 5000,
+  /** Of the head of a request. */
+  headersMs: 5000,
+  tokenMs: 10_000,
+  /** Of a whole request; the store waits no longer for an answer. */
+  requestMs: 60_000,
+  keepAliveMs: 60_000,
+  /** How often Node looks for those that are late. */
+  checkEveryMs: 1000,
+}
 
 /** @throws FatalError when the certificate cannot be read or the port is taken. */
 export async function startReceiver(
   { host, port, certificate, key, token }: Config['audit'],
   take: (body: AsyncIterable<Buffer>) => Promise<void>,
   log: Log,
+  limits: Readonly<typeof bounds> = bounds,
 ): Promise<Receiver> {
   const isAllowed = tokenCheck(token)
   let trouble: string | undefined
@@ -33,11 +45,14 @@ export async function startReceiver(
     cert: read(certificate, 'STORE_AUDIT_CERT'),
     key: read(key, 'STORE_AUDIT_KEY'),
     minVersion: 'TLSv1.2',
-    requestTimeout: requestTimeoutMs,
+    handshakeTimeout: limits.handshakeMs,
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionsCheckingInterval: limits.checkEveryMs,
     maxHeaderSize: 16_384,
   })
-  server.maxConnections = mostConnections
-  server.keepAliveTimeout = keepAliveMs
+  const connections = boundConnections(server, limits)
   server.on('tlsClientError', (error) => log.debug('TLS of a client', { error }))
   const work = async (request: IncomingMessage, answer: Answer) => {
     try {
@@ -56,13 +71,14 @@ export async function startReceiver(
   server.on('request', (request, response) => {
     const answer: Answer = (status, error) => {
       if (response.destroyed || response.headersSent) return
-      // What is left of a body that nobody reads would be taken for the next request.
-      if (!request.complete) response.setHeader('connection', 'close')
+      // What is left of a body that nobody reads would be taken for the next request; and without the token nobody stays.
+      if (!request.complete || status === 401) response.setHeader('connection', 'close')
       response.writeHead(status, { 'content-type': 'application/json' })
       response.end(error === undefined ? '{"status":"ok"}' : JSON.stringify({ error }))
     }
     if (!isAllowed(request.headers.authorization))
       return answer(401, 'the token is missing or wrong')
+    connections.know(request.socket)
     if (request.method !== 'POST') return answer(405, 'POST only')
     void work(request, answer)
   })
@@ -80,10 +96,14 @@ export async function startReceiver(
   })
   return {
     port: (server.address() as AddressInfo).port,
+    get known() {
+      return connections.known
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
         server.closeIdleConnections()
+        connections.closeStrangers()
       }),
   }
 }
