@@ -54,6 +54,7 @@ export function decide(
   const versionId =
     header(entry.answered, 'x-amz-version-id') ?? (entry.query['versionId'] || undefined)
   const written = { ...place, ...(versionId === undefined ? {} : { versionId }) }
+  if (!canBeHeld(written)) return { kind: 'sweep', bucket: entry.bucket, signs }
   if (api === 'NewMultipartUpload') return { kind: 'begun', written, signs }
   if (api === 'CompleteMultipartUpload' && hasBegun(written))
     signs.push('begun with a forged identity')
@@ -76,6 +77,20 @@ function ofArchive(entry: AuditEntry, buckets: ReadonlySet<string>, signs: strin
   // Nothing was unpacked when the store has not noted a write.
   if (entry.status >= 400 && entry.notes['PutObject'] === undefined) return nothing
   return { kind: 'sweep', bucket: entry.bucket, signs: [...signs, 'archive'] }
+}
+
+/** In bytes, as S3 has it. */
+const longestName = 1024
+
+/**
+ * A job of another name would be one that no worker can do, or that the broker does not take. No store has such an object, so the
+ * entry does not say what was written.
+ */
+function canBeHeld({ key, versionId = '' }: Written): boolean {
+  return [key, versionId].every(
+    (name: unknown) =>
+      typeof name === 'string' && name.isWellFormed() && Buffer.byteLength(name) <= longestName,
+  )
 }
 
 type Place = { bucket: string; key: string } | 'foreign' | undefined

@@ -24,12 +24,18 @@ export interface AuditEntry {
   requestId: string
 }
 
+/** A store's clock may be wrong; a time beyond this would outdate every later proof. */
+const mostAheadMs = 24 * 3_600_000
+
 /** @throws DiscardError when the line is no audit entry. */
-export function parseEntry(line: string): AuditEntry {
+export function parseEntry(line: string, now = Date.now()): AuditEntry {
   const entry = parse(line)
   const api = record(entry['api'])
   const time = text(entry['time'])
-  if (Number.isNaN(Date.parse(time))) throw new DiscardError('the audit entry has no time')
+  const at = Date.parse(time)
+  if (Number.isNaN(at)) throw new DiscardError('the audit entry has no time')
+  if (at > now + mostAheadMs)
+    throw new DiscardError('the time of the audit entry is more than a day ahead of our clock')
   return {
     time,
     api: text(api['name']),

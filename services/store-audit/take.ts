@@ -7,7 +7,7 @@ import { linesOf } from './lines.ts'
 import type { Metrics } from './metrics.ts'
 import type { Pulse } from './pulse.ts'
 import type { Uploads } from './uploads.ts'
-import { DiscardError } from '../shared/errors.ts'
+import { describeError, FatalError, PublishError, toError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 
 export interface TakeOptions {
@@ -18,6 +18,7 @@ export interface TakeOptions {
   alerts: Alerts
   metrics: Metrics
   log: Pick<Log, 'warn'>
+  now?: () => number
 }
 
 /** Everything is to be judged again that was judged before `time`. */
@@ -25,13 +26,13 @@ type Sweep = (time: string, reason: string) => void
 
 const unconfirmedAtATime = 100
 
-/** @returns what takes the body of a request. It throws PublishError when the batch has to come again. */
+/** @returns what takes the body of a request. It throws PublishError or FatalError when the batch has to come again. */
 export function createTake(options: TakeOptions): (body: AsyncIterable<Buffer>) => Promise<void> {
-  const { jobs, pulse, uploads, alerts, metrics, log } = options
+  const { jobs, pulse, uploads, alerts, metrics, log, now = Date.now } = options
   const buckets = new Set(options.buckets)
 
   const one = (line: string, sweep: Sweep): Promise<void> | undefined => {
-    const entry = parseEntry(line)
+    const entry = parseEntry(line, now())
     if (pulse.seen(entry)) {
       metrics.entries.inc({ outcome: 'own' })
       return undefined
@@ -45,7 +46,8 @@ export function createTake(options: TakeOptions): (body: AsyncIterable<Buffer>) 
   }
 
   return async (body) => {
-    let unconfirmed: Promise<void>[] = []
+    // What each of them failed with: a rejection that waits for the next chunk of a body would end the process.
+    let unconfirmed: Promise<Error | undefined>[] = []
     let wish: { time: string; reason: string } | undefined
     const sweep: Sweep = (time, reason) => {
       if (wish === undefined || Date.parse(time) > Date.parse(wish.time)) wish = { time, reason }
@@ -53,23 +55,25 @@ export function createTake(options: TakeOptions): (body: AsyncIterable<Buffer>) 
     const unreadable = (why: string) => {
       metrics.entries.inc({ outcome: 'unreadable' })
       log.warn('an entry of the audit log cannot be read, so everything is judged again', { why })
-      sweep(new Date().toISOString(), 'an unreadable entry of the audit log')
+      sweep(new Date(now()).toISOString(), 'an unreadable entry of the audit log')
+    }
+    /** Whatever else an entry can cause would come again with it for ever. */
+    const skip = (error: Error) => {
+      if (error instanceof PublishError || error instanceof FatalError) throw error
+      unreadable(describeError(error))
     }
     const confirmed = async () => {
-      // All of them, so that none fails when nobody listens any more.
-      const outcomes = await Promise.allSettled(unconfirmed)
+      const failed = (await Promise.all(unconfirmed)).filter((error) => error !== undefined)
       unconfirmed = []
-      const failed = outcomes.find(({ status }) => status === 'rejected')
-      if (failed?.status === 'rejected') throw failed.reason
+      for (const error of failed) skip(error)
     }
     try {
       for await (const line of linesOf(body, () => unreadable('it is longer than any of MinIO'))) {
         try {
           const published = one(line, sweep)
-          if (published !== undefined) unconfirmed.push(published)
+          if (published !== undefined) unconfirmed.push(published.then(() => undefined, toError))
         } catch (error) {
-          if (!(error instanceof DiscardError)) throw error
-          unreadable(error.message)
+          skip(toError(error))
         }
         if (unconfirmed.length >= unconfirmedAtATime) await confirmed()
       }

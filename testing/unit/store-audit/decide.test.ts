@@ -32,6 +32,7 @@ const entry = ({ api, path, host, query, headers, answered, tags }: Call): Audit
       accessKey: 'miniouser',
       remotehost: '192.0.2.7',
     }),
+    Date.parse('2026-11-26T01:10:00Z'),
   )
 
 const of = (call: Call, begun?: (written: Written) => boolean) =>

@@ -6,7 +6,7 @@ import { linesOf } from '../../../services/store-audit/lines.ts'
 import { createMetrics } from '../../../services/store-audit/metrics.ts'
 import { createTake } from '../../../services/store-audit/take.ts'
 import { createUploads } from '../../../services/store-audit/uploads.ts'
-import { PublishError } from '../../../services/shared/errors.ts'
+import { FatalError, PublishError } from '../../../services/shared/errors.ts'
 import { rejection } from '../../support/rejection.ts'
 
 async function* body(...chunks: (string | Buffer)[]): AsyncGenerator<Buffer> {
@@ -65,6 +65,7 @@ const bench = (verify: () => Promise<void> = () => Promise.resolve()) => {
     alerts: createAlerts(log),
     metrics: createMetrics(new Registry()),
     log,
+    now: () => Date.parse('2026-11-26T01:10:00Z'),
   })
   return { did, take }
 }
@@ -74,6 +75,13 @@ const archive = (time: string) =>
     time,
     requestHeader: { 'X-Minio-Source-Replication-Request': 'true' },
   })
+
+async function* slow(): AsyncGenerator<Buffer> {
+  yield Buffer.from(line('PutObject', '1'))
+  // By then Node has looked for rejections that nobody handles.
+  await new Promise((resolve) => setImmediate(resolve))
+  yield Buffer.from(line('PutObject', '2'))
+}
 
 describe('take', () => {
   it('makes a job of each forged write and of nothing else', async () => {
@@ -113,6 +121,86 @@ describe('take', () => {
 
     expect(did.swept).to.have.length(1)
     expect(did.verified).to.deep.equal(['1'])
+  })
+
+  const implausible = {
+    'that cannot be made': '+275760-09-13T00:00:00.000Z',
+    'two days in the future': '2026-11-28T01:10:00Z',
+    'that is none': 'yesterday',
+  }
+  for (const [name, time] of Object.entries(implausible))
+    it(`cannot read an entry with a time ${name}, and goes on`, async () => {
+      const { did, take } = bench()
+
+      await take(body(archive(time), line('PutObject', '0', { time }), line('PutObject', '1')))
+
+      expect(did.swept).to.deep.equal(['2026-11-26T01:10:00.001Z'])
+      expect(did).to.deep.include({ verified: ['1'], batches: 1 })
+    })
+
+  it('believes a clock of the store that is some hours ahead', async () => {
+    const { did, take } = bench()
+
+    await take(body(line('PutObject', '1', { time: '2026-11-26T23:00:00Z' })))
+
+    expect(did).to.deep.include({ verified: ['1'], swept: [] })
+  })
+
+  const odd = {
+    'half a surrogate in its key': line('PutObject', 'a\ud800'),
+    'a key that no store can hold': line('PutObject', 'ö'.repeat(513)),
+    'half a surrogate in its version': line('PutObject', 'a', {
+      requestQuery: { versionId: '\ud800' },
+    }),
+    'a version that is no text': line('PutObject', 'a', { requestQuery: { versionId: { a: 1 } } }),
+    'a note that cannot be made text': line('PostPolicyBucket', '', {
+      responseHeader: { Location: '/b/a' },
+      tags: { PutObject: { toString: null } },
+    }),
+    'headers that are none': line('CopyObject', 'a', {
+      requestHeader: 7,
+      requestPath: {},
+      responseHeader: { 'x-amz-version-id': [] },
+    }),
+  }
+  for (const [name, entry] of Object.entries(odd))
+    it(`has everything judged again for an entry with ${name}, and publishes nothing`, async () => {
+      const { did, take } = bench()
+
+      await take(body(entry, line('PutObject', '1')))
+
+      expect(did.swept).to.have.length(1)
+      expect(did).to.deep.include({ verified: ['1'], batches: 1 })
+    })
+
+  it('does not take a batch for ever from which no job can be made', async () => {
+    const { did, take } = bench(() => Promise.reject(new RangeError('Maximum call stack')))
+
+    await take(body(line('PutObject', '1')))
+
+    expect(did.swept).to.deep.equal(['2026-11-26T01:10:00.001Z'])
+    expect(did.batches).to.equal(1)
+  })
+
+  it('takes a batch again when the disk could not take what follows from it', async () => {
+    const { take } = bench(() => Promise.reject(new FatalError('write state.json', 'hint')))
+
+    expect(await rejection(take(body(line('PutObject', '1'))))).to.be.instanceOf(FatalError)
+  })
+
+  it('outlives a job that fails while the rest of the body is on its way', async () => {
+    const { take } = bench(() => Promise.reject(new PublishError('away')))
+    const unhandled: unknown[] = []
+    const note = (reason: unknown) => unhandled.push(reason)
+    const others = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection').on('unhandledRejection', note)
+    try {
+      expect(await rejection(take(slow()))).to.be.instanceOf(PublishError)
+      expect(unhandled).to.deep.equal([])
+    } finally {
+      process.removeListener('unhandledRejection', note)
+      for (const other of others) process.on('unhandledRejection', other)
+    }
   })
 
   it('does not acknowledge what the broker has not confirmed, and has tried all the rest', async () => {
