@@ -2,6 +2,7 @@
 // the service's name as the original's did (`[avscan] …`). A message is a short constant sentence; what varies is a field.
 import winston from 'winston'
 import { describeError, FatalError } from './errors.ts'
+import { printable } from './printable.ts'
 
 export type Log = Pick<winston.Logger, 'debug' | 'info' | 'warn' | 'error'> & {
   child(fields: Record<string, unknown>): Log
@@ -11,15 +12,6 @@ export interface LogOptions {
   format: 'json' | 'text'
   level: string
   file?: string | undefined
-}
-
-/** Control characters in a key or in a foreign error must not forge log lines. */
-function printable(text: string): string {
-  return text.replace(
-    // oxlint-disable-next-line no-control-regex
-    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
 }
 
 // winston's json() prints an Error as {} and drops its cause.
@@ -51,10 +43,13 @@ const text = winston.format.printf(({ level, message, service, ...fields }) => {
           : JSON.stringify(value)
     return ` ${key}=${/^[\w./:@+-]+$/.test(shown) ? shown : JSON.stringify(shown)}`
   })
-  return printable(
-    `[${String(service)}] ${level === 'info' ? '' : `${level}: `}${String(message)}${rest.join('')}`,
-  )
+  return `[${String(service)}] ${level === 'info' ? '' : `${level}: `}${String(message)}${rest.join('')}`
 })
+
+// Control and invisible characters in a key or in a foreign error must not forge log lines, nor reach a terminal. winston keeps
+// the finished line under this symbol.
+const finished = Symbol.for('message')
+const harmless = winston.format.printf((info) => printable(String(info[finished])))
 
 /** A logger for `service`, to stdout and, with `file`, to that file as well. */
 export function createLog(service: string, options: LogOptions): Log {
@@ -62,6 +57,7 @@ export function createLog(service: string, options: LogOptions): Log {
     winston.format.timestamp(),
     spellOutErrors(),
     options.format === 'text' ? text : winston.format.json(),
+    harmless,
   )
   return winston.createLogger({
     level: options.level,

@@ -85,6 +85,16 @@ describe('createLog: json', () => {
     expect(JSON.parse(lines[0] ?? '')).to.have.property('message', 'object scanned')
   })
 
+  it('lets nothing of a key reach the terminal, and keeps the key as it is', () => {
+    const [line = ''] = linesOf(
+      String.raw`log.info('scanned', { key: 'a\u009b2J\u202egpj.exe\u2066\u200bö😀\\u202e' })`,
+    )
+
+    expect(line).not.to.match(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f]/)
+    expect(line).to.include('ö😀')
+    expect(JSON.parse(line)).to.have.property('key', 'a\u009b2J\u202egpj.exe\u2066\u200bö😀\\u202e')
+  })
+
   it('prints nothing below its level', () => {
     expect(
       linesOf("log.debug('a'); log.info('b'); log.warn('c')", "{ format: 'json', level: 'warn' }"),
@@ -113,14 +123,14 @@ describe('createLog: text', () => {
 
   it('lets nothing forge a line or reach the terminal', () => {
     const lines = linesOf(
-      String.raw`log.info('scanned', { key: 'a\n[avscan] forged\r\u001b[2J\u2028\u009b' })
+      String.raw`log.info('scanned', { key: 'a\n[avscan] forged\r\u001b[2J\u2028\u009b\u202e' })
       log.warn('x\n[avscan] forged', { error: new Error('b\n[avscan] forged') })`,
       inText,
     )
 
     expect(lines).to.have.length(2)
     // oxlint-disable-next-line no-control-regex
-    expect(lines.join('')).not.to.match(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/)
+    expect(lines.join('')).not.to.match(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e]/)
   })
 })
 
