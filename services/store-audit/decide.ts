@@ -1,5 +1,6 @@
 // What a call of the audit log means for the verdicts: nothing, one object to judge again, or everything. Pure.
 import type { AuditEntry } from './entry.ts'
+import type { Uploads } from './uploads.ts'
 
 export interface Written {
   bucket: string
@@ -12,7 +13,7 @@ export type Decision =
   | { kind: 'nothing' }
   /** An archive that the store unpacked: an event for each object in it. */
   | { kind: 'unpacked' }
-  /** Its identity is the uploader's choice, or there is no event. `signs`: what gives it away. */
+  /** Its identity is the uploader's choice, or there is no event. `signs`: what gives it away; none where it may be so. */
   | { kind: 'verify'; written: Written; signs: string[] }
   /** The same of objects that the entry does not name. */
   | { kind: 'sweep'; bucket: string; signs: string[] }
@@ -39,7 +40,7 @@ const nothing: Decision = { kind: 'nothing' }
 export function decide(
   entry: AuditEntry,
   buckets: ReadonlySet<string>,
-  hasBegun: (written: Written) => boolean = () => false,
+  hasBegun: Uploads['has'] = () => undefined,
 ): Decision {
   const { api, status } = entry
   if (!writes.has(api)) return nothing
@@ -56,9 +57,9 @@ export function decide(
   const written = { ...place, ...(versionId === undefined ? {} : { versionId }) }
   if (!canBeHeld(written)) return { kind: 'sweep', bucket: entry.bucket, signs }
   if (api === 'NewMultipartUpload') return { kind: 'begun', written, signs }
-  if (api === 'CompleteMultipartUpload' && hasBegun(written))
-    signs.push('begun with a forged identity')
-  return signs.length === 0 ? nothing : { kind: 'verify', written, signs }
+  const begun = api === 'CompleteMultipartUpload' ? hasBegun(written) : undefined
+  if (begun === 'begun') signs.push('begun with a forged identity')
+  return signs.length === 0 && begun === undefined ? nothing : { kind: 'verify', written, signs }
 }
 
 /** What of a request a notification does not tell, though it decides what the object looks like: names, never values. */

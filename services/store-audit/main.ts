@@ -1,4 +1,4 @@
-// store-audit: takes the audit log of MinIO or Silo and has judged again what events cannot be trusted to tell. Wiring only.
+// store-audit: takes the audit log of MinIO or Silo and queues for another judgement what events cannot be trusted to tell. Wiring only.
 import { join } from 'node:path'
 import { collectDefaultMetrics, Registry } from '@prometheus-io/client'
 import { createAlerts } from './alerts.ts'
@@ -44,12 +44,12 @@ await runService('store-audit', { required }, async ({ config, log, signal, defe
   const state = openState(stateFile)
   publisher = await connectPublisher(config, log, signal)
   defer(() => publisher?.close())
-  const sweepEveryMs = minuteMs * config.retry.scale
-  const jobs = createJobs({ publisher, state, log, queue: broker.queue, sweepEveryMs })
-  const store = createCall(config)
-  defer(() => store.close())
-  const { intervalMs } = config.canary
-  pulse = createPulse({ ...store, ...audit, state, intervalMs, onGap: jobs.sweep })
+  const everyMs = minuteMs * config.retry.scale
+  const jobs = createJobs({ publisher, state, log, queue: broker.queue, sweepEveryMs: everyMs })
+  const { call, close } = createCall(config)
+  defer(close)
+  const { queueSize } = audit
+  pulse = createPulse({ call, state, queueSize, intervalMs: everyMs, onGap: jobs.sweep })
   const [uploads, alerts] = [createUploads(), createAlerts(log)]
   const take = createTake({ buckets, jobs, pulse, uploads, alerts, metrics, log })
   const receiver = await startReceiver(audit, take, log)

@@ -39,7 +39,7 @@ export function createTake(options: TakeOptions): (body: AsyncIterable<Buffer>) 
     }
     const decision = decide(entry, buckets, uploads.has)
     metrics.entries.inc({ outcome: decision.kind })
-    if ('signs' in decision) alerts.tell(entry, decision)
+    if ('signs' in decision && decision.signs.length > 0) alerts.tell(entry, decision)
     if (decision.kind === 'begun') uploads.add(decision.written)
     if (decision.kind === 'sweep') sweep(entry.time, 'writes that the audit log does not name')
     return decision.kind === 'verify' ? jobs.verify(decision.written, entry) : undefined

@@ -6,7 +6,7 @@ const most = 10_000
 const idOf = ({ bucket, key }: Written) => JSON.stringify([bucket, key])
 
 export function createUploads(limit = most) {
-  // By key, for the entry of the beginning has no upload id. In the order of their beginning.
+  // By key, for the entry of the beginning has no upload id; so none can be taken out again before a restart.
   const begun = new Set<string>()
   let isFull = false
   return {
@@ -14,8 +14,9 @@ export function createUploads(limit = most) {
       if (begun.size >= limit) isFull = true
       else begun.add(idOf(written))
     },
-    /** Nobody hides one by beginning many: once there are more than can be remembered, every upload counts. */
-    has: (written: Written): boolean => isFull || begun.has(idOf(written)),
+    /** Nobody hides one by beginning many: once there are more than can be remembered, nothing is known of any other. */
+    has: (written: Written): 'begun' | 'unknown' | undefined =>
+      begun.has(idOf(written)) ? 'begun' : isFull ? 'unknown' : undefined,
   }
 }
 

@@ -131,7 +131,6 @@ describe('the audit receiver with MinIO', function () {
       STORE_AUDIT_QUEUE_SIZE: String(queueSize),
       STORE_AUDIT_BROKER_USER: 'store-audit',
       HTTP_PORT: String(healthPort),
-      CANARY_INTERVAL_MS: '5000',
       RETRY_SCALE: '0.02',
     }
     const made = await runInit(['broker'], env)

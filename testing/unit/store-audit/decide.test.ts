@@ -1,6 +1,7 @@
 // Which calls of the audit log are judged again. The entries are shortened ones of a real MinIO (RELEASE.2026-02-12); the
 // integration test has the store make them.
 import { expect } from 'chai'
+import type { Uploads } from '../../../services/store-audit/uploads.ts'
 import { decide, type Written } from '../../../services/store-audit/decide.ts'
 import { parseEntry, type AuditEntry } from '../../../services/store-audit/entry.ts'
 
@@ -35,8 +36,8 @@ const entry = ({ api, path, host, query, headers, answered, tags }: Call): Audit
     Date.parse('2026-11-26T01:10:00Z'),
   )
 
-const of = (call: Call, begun?: (written: Written) => boolean) =>
-  decide(entry(call), buckets, begun)
+const asBegun: Uploads['has'] = ({ key }) => (key === 'a b' ? 'begun' : undefined)
+const of = (call: Call, begun?: Uploads['has']) => decide(entry(call), buckets, begun)
 const written = { bucket: 'storagebucket', key: 'a b' }
 
 const verify = (signs: string[], what: Written = written) => ({
@@ -153,10 +154,14 @@ describe('decide', () => {
       const target = { ...written, versionId: version }
 
       expect(of(begin)).to.deep.equal({ kind: 'begun', written: target, signs: ['versionId'] })
-      expect(of(end, ({ key }) => key === 'a b')).to.deep.equal(
-        verify(['begun with a forged identity'], target),
-      )
-      expect(of(end, ({ key }) => key === 'other')).to.deep.equal({ kind: 'nothing' })
+      expect(of(end, asBegun)).to.deep.equal(verify(['begun with a forged identity'], target))
+      expect(of(end, () => undefined)).to.deep.equal({ kind: 'nothing' })
+    })
+
+    it('of whose beginning nothing is known, and accuses nobody', () => {
+      const end = { api: { name: 'CompleteMultipartUpload' } }
+
+      expect(of(end, () => 'unknown')).to.deep.equal(verify([], written))
     })
   })
 
