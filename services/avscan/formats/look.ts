@@ -108,7 +108,7 @@ async function lookInto(format: Format, source: Source, place: Place, seen: Seen
     case 'bzip2':
       return lookIntoBzip2(source, seen, where)
     case 'xz':
-      return lookIntoXz(source, seen, where)
+      return lookIntoXz(source, seen, where, depth)
     case '7z':
       return lookInto7z(source, seen, where)
     case 'cab':

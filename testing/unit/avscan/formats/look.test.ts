@@ -35,6 +35,28 @@ describe('look', () => {
       }).timeout(20_000)
   })
 
+  describe('sees every filter of an xz', () => {
+    const plain = fixture('xz')
+    const arm = fixture('xz:ARM64')
+    for (const [title, bytes] of [
+      ['in a later stream', [plain, arm]],
+      ['in the first of several', [arm, plain]],
+      ['behind padding', [plain, Buffer.alloc(16), arm, Buffer.alloc(8)]],
+    ] as const)
+      it(title, async () => {
+        expect(await kindsIn(Buffer.concat(bytes))).to.include.members(['xz', 'xz:ARM64'])
+      })
+
+    for (const [title, bytes] of [
+      ['junk between two streams', [plain, Buffer.from('junkjunk'), arm]],
+      ['more zeros than anybody writes', [plain, Buffer.alloc(100_000)]],
+      ['a footer that names a longer index', [plain.subarray(0, 12), plain.subarray(-12)]],
+    ] as const)
+      it(`and that it is damaged (106) by ${title}`, async () => {
+        expect(await reasonsIn(Buffer.concat(bytes))).to.deep.equal([106])
+      })
+  })
+
   it('sees nothing in a text', async () => {
     expect(await kindsIn(Buffer.from('hello'))).to.deep.equal([])
   })
