@@ -5,6 +5,7 @@ import { lookIntoBzip2 } from './bzip2.ts'
 import { lookIntoCab } from './cab.ts'
 import { Cursor } from './cursor.ts'
 import { overlayOf } from './exe.ts'
+import { extentOf, type Range } from './extent.ts'
 import { gunzip } from './gzip.ts'
 import { formatOf, formatOfTail, headBytes, type Format } from './magic.ts'
 import { inflated } from './inflate.ts'
@@ -51,8 +52,9 @@ async function lookAt(source: Source, place: Place, seen: Seen): Promise<void> {
   const head = await source.read(0, headBytes)
   const format = formatOf(head)
   const tail = await tailOf(source)
+  const listed: Range[] = []
   if (format !== undefined)
-    await orProblem(format, place, seen, () => lookInto(format, source, place, seen))
+    await orProblem(format, place, seen, () => lookInto(format, source, place, seen, listed))
   else if (isBrotli(place.name) && source.size > 0)
     seen.need({
       format: 'brotli',
@@ -64,7 +66,7 @@ async function lookAt(source: Source, place: Place, seen: Seen): Promise<void> {
   if (atEnd !== undefined && atEnd.name !== format?.name) needOf(atEnd, place, seen)
   // Whatever a file begins with, it may be a zip from behind.
   if (tail.includes(zipEnd) || format?.look === 'zip')
-    await orProblem(zipFormat, place, seen, () => zipAt(source, tail, format, place, seen))
+    await orProblem(zipFormat, place, seen, () => zipAt(source, tail, format, place, seen, listed))
 }
 
 const zipFormat: Format = { name: 'zip', what: 'zip' }
@@ -91,7 +93,14 @@ async function orProblem(
   }
 }
 
-async function lookInto(format: Format, source: Source, place: Place, seen: Seen): Promise<void> {
+/** `listed`: where the members lie that were looked at. */
+async function lookInto(
+  format: Format,
+  source: Source,
+  place: Place,
+  seen: Seen,
+  listed: Range[],
+): Promise<void> {
   const { where, depth } = place
   await seen.member(depth)
   switch (format.look) {
@@ -104,7 +113,7 @@ async function lookInto(format: Format, source: Source, place: Place, seen: Seen
       return gzipAt(source, place, seen)
     case 'tar':
       needOf(format, place, seen)
-      return tarAt(new Cursor(chunksOf(source)), source, place, seen)
+      return tarAt(new Cursor(chunksOf(source)), source, place, seen, listed)
     case 'bzip2':
       return lookIntoBzip2(source, seen, where)
     case 'xz':
@@ -145,13 +154,16 @@ async function zipAt(
   format: Format | undefined,
   place: Place,
   seen: Seen,
+  listed: readonly Range[],
 ): Promise<void> {
   const end = await zipEndIn(source, tail)
   if (end === undefined) {
     if (format?.look === 'zip') throw damaged('its directory is missing')
     return
   }
-  await lookIntoZip(source, end, seen, place.where, place.depth, async (member) => {
+  const extent = format === undefined ? undefined : await extentOf(format, source, seen)
+  const others = extent === undefined ? listed : [...listed, extent]
+  await lookIntoZip(source, end, others, seen, place.where, place.depth, async (member) => {
     const { format: inner, unpackedSize: size, source: data } = member
     const into = inside(place, member.name)
     if (size === undefined) await lookAt(data, into, seen)
@@ -209,11 +221,15 @@ async function tarAt(
   source: Source | undefined,
   place: Place,
   seen: Seen,
+  listed: Range[] = [],
 ): Promise<void> {
   await readTar(cursor, seen, place.where, place.depth, async ({ name, format, size, at }) => {
     const into = inside(place, name)
     if (source === undefined) await lookAtPacked(format, size, into, seen, () => cursor.take(size))
-    else await lookAt(rangeOf(source, at, size), into, seen)
+    else {
+      await lookAt(rangeOf(source, at, size), into, seen)
+      listed.push([at, at + size])
+    }
   })
 }
 

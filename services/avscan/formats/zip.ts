@@ -2,6 +2,7 @@
 import { constants, inflateRawSync } from 'node:zlib'
 import { fromRandomAccessReaderPromise, RandomAccessReader, type Entry, type ZipFile } from 'yauzl'
 import { toError } from '../../shared/errors.ts'
+import type { Range } from './extent.ts'
 import { formatOf, headBytes, type Format } from './magic.ts'
 import { formatReasons, damaged, type Seen } from './seen.ts'
 import { placesOf, rangeOf, windowed, type Source } from './source.ts'
@@ -37,10 +38,14 @@ export interface ZipMember {
   unpackedSize: number | undefined
 }
 
-/** Calls `member` for each member that begins with a format we know. @throws CannotLookError */
+/**
+ * Calls `member` for each member that begins with a format we know; `others` are no part of it, and known.
+ * @throws CannotLookError
+ */
 export async function lookIntoZip(
   whole: Source,
   end: End,
+  others: readonly Range[],
   seen: Seen,
   where: string,
   depth: number,
@@ -48,13 +53,14 @@ export async function lookIntoZip(
 ): Promise<void> {
   // What yauzl throws in the midst of an answer would reach nobody.
   const failed = Promise.withResolvers<never>()
-  const looking = lookIntoMembers(whole, end, seen, where, depth, member, failed.reject)
+  const looking = lookIntoMembers(whole, end, others, seen, where, depth, member, failed.reject)
   await Promise.race([looking, failed.promise])
 }
 
 async function lookIntoMembers(
   whole: Source,
   end: End,
+  others: readonly Range[],
   seen: Seen,
   where: string,
   depth: number,
@@ -73,7 +79,7 @@ async function lookIntoMembers(
     read: (from, length) => (from < end.directoryAt ? members : directory).read(from, length),
   }
   const zip = await open(source, failed)
-  const taken: [from: number, to: number][] = [[end.start + end.directoryAt, end.stop]]
+  const taken: Range[] = [...others, [end.start + end.directoryAt, end.stop]]
   let at = end.directoryAt
   let first = at
   for await (const entry of zip.eachEntry()) {
@@ -173,7 +179,7 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
 /** Members that the directory does not name: in front of it, between the others, or behind it. */
 async function findHidden(
   whole: Source,
-  taken: [from: number, to: number][],
+  taken: readonly Range[],
   signal: AbortSignal,
 ): Promise<void> {
   let free = 0

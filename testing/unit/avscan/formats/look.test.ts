@@ -17,6 +17,7 @@ async function seenIn(bytes: Buffer, limits: Partial<Limits> = {}, name = 'a'): 
   return seen
 }
 
+const hex = (value: number) => value.toString(16).padStart(8, '0')
 const kindsIn = async (bytes: Buffer, name?: string) => [
   ...(await seenIn(bytes, {}, name)).needs.keys(),
 ]
@@ -168,6 +169,56 @@ describe('look', () => {
 
     expect([...seen.needs.keys()]).to.deep.equal(['gzip'])
     expect(seen.problems).to.deep.equal([])
+  })
+
+  describe('a zip at the end hides no zips that are members of', () => {
+    const zips = ['a.zip', 'b.zip'].map((name) => ({
+      name,
+      bytes: zipOf([{ name: 'a.txt', bytes: Buffer.from('hello '.repeat(9)) }]),
+    }))
+    const bytes = Buffer.concat(zips.map(({ bytes: zip }) => zip))
+    const cpio = Buffer.concat(
+      [...zips, { name: 'TRAILER!!!', bytes: Buffer.alloc(0) }].flatMap(({ name, bytes: data }) => {
+        const fields = [1, 0o100644, 0, 0, 1, 0, data.length, 0, 0, 0, 0, name.length + 1, 0]
+        const head = Buffer.from(`070701${fields.map(hex).join('')}${name}\0`)
+        return [head, Buffer.alloc(-head.length & 3), data, Buffer.alloc(-data.length & 3)]
+      }),
+    )
+    const iso = Buffer.alloc(20 * 2048)
+    iso.write('\x01CD001\x01', 16 * 2048, 'latin1')
+    iso.writeUInt32LE(20, 16 * 2048 + 80)
+    iso.writeUInt16LE(2048, 16 * 2048 + 128)
+    bytes.copy(iso, 18 * 2048)
+    const ole = Buffer.alloc(512 * 6)
+    ole.write('\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'latin1')
+    ole.writeUInt16LE(9, 30)
+    ole.writeUInt32LE(1, 44)
+    ole.writeUInt32LE(0, 76)
+    ole.fill(0xff, 512, 1024)
+    for (let sector = 0; sector < 5; sector++) ole.writeUInt32LE(0xfffffffe, 512 + 4 * sector)
+    bytes.copy(ole, 1024)
+    const containers = {
+      'a tar': tarOf(zips),
+      'a tar in a tar': tarOf([{ name: 'layer.tar', bytes: tarOf(zips) }, ...zips]),
+      'a cpio': cpio,
+      'an ISO image': iso,
+      'an OLE file': ole,
+    }
+    for (const [title, container] of Object.entries(containers)) {
+      it(title, async () => {
+        expect(await reasonsIn(container)).to.deep.equal([])
+      })
+
+      it(`${title}, but those behind it`, async () => {
+        expect(await reasonsIn(Buffer.concat([container, bytes]))).to.deep.equal([106])
+      })
+    }
+
+    it('a tar, but those that it does not list', async () => {
+      const tar = tarOf([{ name: 'noise', bytes: Buffer.concat([Buffer.alloc(99), bytes]) }])
+
+      expect(await reasonsIn(tar)).to.deep.equal([106])
+    })
   })
 
   it('calls an encrypted member of a zip so (107)', async () => {
