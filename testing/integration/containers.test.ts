@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { open, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gunzipSync, gzipSync } from 'node:zlib'
+import { deflateSync, gunzipSync, gzipSync } from 'node:zlib'
 import { createClamd } from '../../services/avscan/engines/clamd.ts'
 import type { Engine, Finding } from '../../services/avscan/engines/engine.ts'
 import { Abilities } from '../../services/avscan/formats/abilities.ts'
@@ -143,6 +143,14 @@ describe('containers, on the real clamd', function () {
       'a Debian package in a tar.gz': () =>
         gzipSync(tarOf([{ name: 'a.deb', bytes: fixtureOf('deb') as Buffer }])),
       'a squashfs in a gzip': () => gzipSync(fixtureOf('squashfs') as Buffer),
+      'a file in a .git folder': () =>
+        tarOf([
+          {
+            name: 'objects/ab/cd',
+            bytes: deflateSync(Buffer.concat([Buffer.from('blob 68\0'), eicar()])),
+          },
+        ]),
+      'an LZMA zip in zlib': () => deflateSync(fixtureOf('zip:LZMA') as Buffer),
       'an LZMA zip attached to a mail': () =>
         Buffer.from(
           [

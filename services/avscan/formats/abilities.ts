@@ -1,6 +1,6 @@
 // What the engines open. It is written down nowhere but asked, of each engine under each version and signature set: a format
 // with its method is opened when the EICAR test file was found in its fixture.
-import type { Engine, Judge } from '../engines/engine.ts'
+import type { Engine, Finding, Judge } from '../engines/engine.ts'
 import { RetryLaterError, toError } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
 import { everydayKinds, fixtureOf } from './fixtures.ts'
@@ -9,6 +9,7 @@ import { everydayKinds, fixtureOf } from './fixtures.ts'
 const tries = 5
 /** Versions that are remembered. */
 const mostVersions = 8
+const chunkBytes = 256 * 1024
 
 export class Abilities {
   readonly #engines: readonly Engine[]
@@ -31,6 +32,20 @@ export class Abilities {
     const unopened = new Set<string>()
     for (const kind of kinds) if (!(await this.#opensKind(by, kind, signal))) unopened.add(kind)
     return unopened
+  }
+
+  /**
+   * What the engine behind `by` finds in `bytes` that came out of what it does not open.
+   * @throws RetryLaterError when it is not there any more, and what a scan throws.
+   */
+  async scan(by: Judge, bytes: Buffer, signal: AbortSignal): Promise<Finding> {
+    for (let left = tries; left > 0; left--) {
+      const answer = await this.#send(by.name, bytes, signal)
+      if (nameOf(answer.by) === nameOf(by)) return answer.finding
+    }
+    throw new RetryLaterError(`${nameOf(by)} is not there any more to judge what was unpacked`, {
+      delayMs: 1_000,
+    })
   }
 
   /** Asks what people use every day, so that no scan has to wait for it; never throws. */
@@ -100,13 +115,22 @@ export class Abilities {
   }
 
   async #askNow(name: string, kind: string, fixture: Buffer, signal: AbortSignal): Promise<void> {
+    const { by, finding } = await this.#send(name, fixture, signal)
+    this.#learn(by, kind, finding.status === 'infected')
+  }
+
+  async #send(
+    name: string,
+    bytes: Buffer,
+    signal: AbortSignal,
+  ): Promise<{ by: Judge; finding: Finding }> {
     const engine = this.#engines.find((one) => one.name === name)
     if (engine === undefined) throw new Error(`there is no engine ${name} to be asked`)
-    const stream = await engine.open(fixture.length, signal)
+    const stream = await engine.open(bytes.length, signal)
     try {
-      await stream.write(fixture)
-      const { status } = await stream.end()
-      this.#learn(stream.by, kind, status === 'infected')
+      for (let at = 0; at < bytes.length; at += chunkBytes)
+        await stream.write(bytes.subarray(at, at + chunkBytes))
+      return { by: stream.by, finding: await stream.end() }
     } catch (error) {
       stream.abort(toError(error))
       throw error

@@ -3,7 +3,7 @@ import type { Finding, Judge } from '../engines/engine.ts'
 import { toError } from '../../shared/errors.ts'
 import type { Abilities } from './abilities.ts'
 import { isPlain, look } from './look.ts'
-import { formatReasons, Seen, type Need } from './seen.ts'
+import { defaultLimits, formatReasons, Seen, type Need } from './seen.ts'
 import type { Source } from './source.ts'
 
 /** For one object, however it is made. */
@@ -11,11 +11,13 @@ const deadlineMs = 60_000
 /** A verdict is a message, not a list of files. */
 const mostDetails = 5
 
+type Asked = Pick<Abilities, 'unopened'> & Partial<Pick<Abilities, 'scan'>>
+
 export class Containers {
-  readonly #abilities: Pick<Abilities, 'unopened'>
+  readonly #abilities: Asked
   readonly #deadlineMs: number
 
-  constructor(abilities: Pick<Abilities, 'unopened'>, options: { deadlineMs?: number } = {}) {
+  constructor(abilities: Asked, options: { deadlineMs?: number } = {}) {
     this.#abilities = abilities
     this.#deadlineMs = options.deadlineMs ?? deadlineMs
   }
@@ -31,25 +33,38 @@ export class Containers {
     signal: AbortSignal,
   ): Promise<Finding[]> {
     if (await isPlain(source, name)) return []
-    const seen = await this.#look(source, name, signal)
+    const found: Finding[] = []
+    const seen = await this.#look(source, name, judges, found, signal)
     const needs = [...seen.needs.values()]
     const unopened = await this.#unopened(needs, judges, signal)
     const who = judges.map(({ name: engine, info }) => `${engine} ${info.engineVersion}`).join(', ')
     return [
-      ...unopened.map(({ format, what, where }) => ({
-        reason: formatReasons.unsupported,
-        format,
-        detail: `${what}${where}: ${who} does not open it`,
-      })),
-      ...seen.problems,
+      ...found,
+      ...[
+        ...unopened.map(({ format, what, where }) => ({
+          reason: formatReasons.unsupported,
+          format,
+          detail: `${what}${where}: ${who} does not open it`,
+        })),
+        ...seen.problems,
+      ]
+        .slice(0, mostDetails)
+        .map((problem): Finding => ({ status: 'unscannable', ...problem })),
     ]
-      .slice(0, mostDetails)
-      .map((problem): Finding => ({ status: 'unscannable', ...problem }))
   }
 
-  async #look(source: Source, name: string, signal: AbortSignal): Promise<Seen> {
+  async #look(
+    source: Source,
+    name: string,
+    judges: readonly Judge[],
+    found: Finding[],
+    signal: AbortSignal,
+  ): Promise<Seen> {
     const late = AbortSignal.timeout(this.#deadlineMs)
-    const seen = new Seen(AbortSignal.any([signal, late]))
+    // An engine that does not answer is no problem of the object.
+    const unanswered = new AbortController()
+    const either = AbortSignal.any([signal, late, unanswered.signal])
+    const seen = new Seen(either, defaultLimits, this.#judge(judges, found, either, unanswered))
     const over = Promise.withResolvers<never>()
     const end = () => over.reject(toError(seen.signal.reason))
     seen.signal.addEventListener('abort', end)
@@ -65,6 +80,42 @@ export class Containers {
       seen.signal.removeEventListener('abort', end)
     }
     return seen
+  }
+
+  /** Undefined where the engines cannot be asked. */
+  #judge(
+    judges: readonly Judge[],
+    found: Finding[],
+    signal: AbortSignal,
+    unanswered: AbortController,
+  ): Seen['judge'] {
+    if (this.#abilities.scan === undefined) return undefined
+    return async (bytes, where) => {
+      for (const judge of judges) {
+        const finding = await this.#scan(judge, bytes, signal, unanswered)
+        if (finding === undefined || finding.status === 'clean') continue
+        if (found.filter(({ status }) => status === finding.status).length === mostDetails) continue
+        found.push(
+          finding.status === 'unscannable'
+            ? { ...finding, detail: `what was unpacked${where}: ${finding.detail}` }
+            : finding,
+        )
+      }
+    }
+  }
+
+  async #scan(
+    judge: Judge,
+    bytes: Buffer,
+    signal: AbortSignal,
+    unanswered: AbortController,
+  ): Promise<Finding | undefined> {
+    try {
+      return await this.#abilities.scan?.(judge, bytes, signal)
+    } catch (error) {
+      unanswered.abort(error)
+      throw error
+    }
   }
 
   /** What none of the engines opens. */

@@ -1,6 +1,6 @@
-// Raw deflate, as zip and gzip have it.
+// Deflate: raw, as zip and gzip have it, or in zlib.
 import { Readable } from 'node:stream'
-import { createInflateRaw } from 'node:zlib'
+import { createInflateRaw, type Inflate, type InflateRaw } from 'node:zlib'
 import { errorCode } from '../../shared/errors.ts'
 import { damaged, type Seen } from './seen.ts'
 import { chunksOf, type Source } from './source.ts'
@@ -10,8 +10,8 @@ export async function* inflated(
   source: Source,
   at: number,
   seen: Seen,
+  inflate: InflateRaw | Inflate = createInflateRaw(),
 ): AsyncGenerator<Buffer, number> {
-  const inflate = createInflateRaw()
   const input = Readable.from(chunksOf(source, at))
   // Each may fail once more while it is taken down, and nobody listens then.
   input.on('error', (error) => inflate.destroy(error))

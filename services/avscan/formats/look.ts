@@ -18,6 +18,7 @@ import { lookInto7z } from './seven-zip.ts'
 import { bytesOf, chunksOf, rangeOf, type Source } from './source.ts'
 import { readTar } from './tar.ts'
 import { lookIntoXz } from './xz.ts'
+import { lookIntoZlib } from './zlib.ts'
 import { lookIntoZip } from './zip.ts'
 import { tailBytes, zipEndIn } from './zip-end.ts'
 
@@ -136,6 +137,10 @@ async function lookInto(
       )
     case 'lha':
       return lookIntoLha(source, seen, where, depth)
+    case 'zlib':
+      return lookIntoZlib(source, seen, where, (bytes) =>
+        lookAt(bytesOf(bytes), { ...place, depth: depth + 1 }, seen),
+      )
   }
 }
 

@@ -19,6 +19,7 @@ export type Looked =
   | 'exe'
   | 'mail'
   | 'lha'
+  | 'zlib'
 
 /** A format, and what people call it; `look`: there is more to say than its name. */
 export interface Format {
@@ -161,7 +162,7 @@ export function formatOf(head: Buffer): Format | undefined {
 function weakFormatOf(head: Buffer): Format | undefined {
   if (isTar(head)) return { name: 'tar', what: 'tar', look: 'tar' }
   if (isLzma(head)) return { name: 'lzma', what: 'LZMA (.lzma)' }
-  if (isZlib(head)) return { name: 'zlib', what: 'zlib' }
+  if (isZlib(head)) return { name: 'zlib', what: 'zlib', look: 'zlib' }
   if (isPartitioned(head)) return { name: 'disk', what: 'disk image (MBR)' }
   const text = head.toString('latin1', 0, 200)
   if (/^begin(?:-base64)? [0-7]{3,4} \S/.test(text)) return { name: 'uuencode', what: 'uuencoded' }

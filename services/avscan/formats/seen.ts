@@ -78,14 +78,17 @@ export class Seen {
   readonly needs = new Map<string, Need>()
   readonly problems: Problem[] = []
   readonly limits: Limits
+  /** Has the engines judge what they do not open themselves; undefined: nobody can be asked. */
+  readonly judge: ((bytes: Buffer, where: string) => Promise<void>) | undefined
   readonly #signal: AbortSignal
   #unpacked = 0
   #held = 0
   #hasTurn = false
   #members = 0
 
-  constructor(signal: AbortSignal, limits: Limits = defaultLimits) {
+  constructor(signal: AbortSignal, limits: Limits = defaultLimits, judge?: Seen['judge']) {
     this.#signal = signal
+    this.judge = judge
     this.limits = limits
   }
 

@@ -1,9 +1,11 @@
 import { expect } from 'chai'
-import type { Judge } from '../../../../services/avscan/engines/engine.ts'
+import { deflateSync, gzipSync } from 'node:zlib'
+import type { Finding, Judge } from '../../../../services/avscan/engines/engine.ts'
 import { Containers } from '../../../../services/avscan/formats/containers.ts'
 import { fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
 import { bytesOf } from '../../../../services/avscan/formats/source.ts'
 import { withMemoryLimit } from '../../../../services/avscan/formats/wasm-memory.ts'
+import { tarOf } from '../../../faults/support/archives.ts'
 import { rejection } from '../../../support/rejection.ts'
 import { zipOf } from '../../../support/samples.ts'
 
@@ -15,6 +17,19 @@ const opening = (...kinds: string[]) => ({
     Promise.resolve(new Set(asked.filter((kind) => !kinds.includes(kind)))),
 })
 const zip = () => zipOf([{ name: 'a.rar', bytes: fixtureOf('rar4') as Buffer }])
+
+const scanning = (answer: (bytes: Buffer) => Finding) => ({
+  ...opening('zip:Deflate', 'gzip', 'tar'),
+  scan: (_: Judge, bytes: Buffer) => Promise.resolve(answer(bytes)),
+})
+const findBad = (bytes: Buffer): Finding =>
+  bytes.toString().startsWith('bad')
+    ? { status: 'infected', signature: 'Bad' }
+    : { status: 'clean' }
+const packed = (text: string) => deflateSync(Buffer.from(text))
+
+const inspectWith = (bytes: Buffer, answer = findBad) =>
+  new Containers(scanning(answer)).inspect(bytesOf(bytes), 'a', judges, never)
 
 describe('Containers', () => {
   it('has nothing to say about a text, and asks nobody', async () => {
@@ -42,6 +57,59 @@ describe('Containers', () => {
         detail: 'RAR 4 in the member a.rar: clamd 1.4.6 does not open it',
       },
     ])
+  })
+
+  describe('hands the engine what comes out of zlib, which it does not open:', () => {
+    for (const [title, wrap] of Object.entries({
+      alone: (bytes: Buffer) => bytes,
+      'in a zip': (bytes: Buffer) => zipOf([{ name: 'objects/ab/cd', bytes }]),
+      'in a tar.gz': (bytes: Buffer) => gzipSync(tarOf([{ name: 'objects/ab/cd', bytes }])),
+      'in itself': (bytes: Buffer) => deflateSync(bytes),
+    }))
+      it(`${title}, and a file as Git keeps it`, async () => {
+        expect(await inspectWith(wrap(packed('blob 4\0good')))).to.deep.equal([])
+        expect(await inspectWith(wrap(packed('bad')))).to.deep.equal([
+          { status: 'infected', signature: 'Bad' },
+        ])
+        expect(await inspectWith(wrap(packed('blob 3\0bad')))).to.deep.equal([
+          { status: 'infected', signature: 'Bad' },
+        ])
+      })
+
+    it('but not when something stands behind it (105)', async () => {
+      const findings = await inspectWith(Buffer.concat([packed('good'), Buffer.from('bad')]))
+
+      expect(findings).to.have.length(1)
+      expect(findings[0]).to.include({ reason: 105, format: 'zlib' })
+    })
+
+    it('and looks into it', async () => {
+      const findings = await inspectWith(deflateSync(zip()))
+
+      expect(findings[0]).to.include({ reason: 105, format: 'rar4' })
+    })
+
+    it('says what keeps the engine from judging it', async () => {
+      const findings = await inspectWith(packed('good'), () => ({
+        status: 'unscannable',
+        reason: 107,
+        detail: 'encrypted',
+      }))
+
+      expect(findings).to.deep.equal([
+        { status: 'unscannable', reason: 107, detail: 'what was unpacked: encrypted' },
+      ])
+    })
+
+    it('lets an engine that does not answer rise: nothing is known then', async () => {
+      const error = await rejection(
+        inspectWith(packed('good'), () => {
+          throw new Error('gone')
+        }),
+      )
+
+      expect(error.message).to.equal('gone')
+    })
   })
 
   it('is content when one of two engines opens it', async () => {
