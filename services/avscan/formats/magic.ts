@@ -117,9 +117,20 @@ const rows: readonly Row[] = [
   [512, 'EFI PART', 'disk', 'disk image (GPT)'],
 ]
 
+/** Their headers are text, or they are checked otherwise. */
+const texts = new Set(['zip', 'bzip2', 'pdf', 'exe', 'lha', 'deb', 'ar', 'cpio', 'binhex'])
+
+/** Headers hold numbers, so a word with nothing but text behind it begins a text. */
+function isText(head: Buffer, at: number): boolean {
+  return head.subarray(at, at + 128).every((byte) => byte >= 0x20 || textControls.has(byte))
+}
+
+const textControls = new Set([8, 9, 10, 11, 12, 13, 27])
+
 const table = rows.map(([at, magic, name, what, look]) => {
   const format: Format = look === undefined ? { name, what } : { name, what, look }
-  return { at, first: magic.charCodeAt(0), magic: Buffer.from(magic, 'latin1'), format }
+  const isWord = /^[\x20-\x7e]+$/.test(magic) && !texts.has(name)
+  return { at, first: magic.charCodeAt(0), magic: Buffer.from(magic, 'latin1'), format, isWord }
 })
 
 /** What two or three bytes at that place do not tell for sure. */
@@ -143,16 +154,16 @@ const checks: Record<string, (head: Buffer) => boolean> = {
   ext: (head) => head.length > 1084 && head.readUInt32LE(1028) > 0 && head.readUInt32LE(1048) <= 6,
   fat: (head) => head[510] === 0x55 && head[511] === 0xaa,
   hfs: (head) => head.length > 1162 && (head[1024] === 0x48 || head.readUInt32BE(1044) % 512 === 0),
-  mz: (head) => head.length > 64,
 }
 
 /** The format that `head`, the first `headBytes` of something or all of it, begins with. */
 export function formatOf(head: Buffer): Format | undefined {
-  for (const { at, first, magic, format } of table)
+  for (const { at, first, magic, format, isWord } of table)
     if (
       head[at] === first &&
       head.compare(magic, 0, magic.length, at, Math.min(head.length, at + magic.length)) === 0 &&
-      (checks[format.name]?.(head) ?? true)
+      (checks[format.name]?.(head) ?? true) &&
+      !(isWord && isText(head, at))
     )
       return format
   return weakFormatOf(head)
