@@ -1,12 +1,21 @@
 // gzip: one or more members, each a deflate stream between a header and a trailer.
+import { inflateRawSync, type InflateRaw } from 'node:zlib'
 import { inflated } from './inflate.ts'
 import { damaged, type Seen } from './seen.ts'
-import type { Source } from './source.ts'
+import { windowed, type Source } from './source.ts'
 
 const trailerBytes = 8
+const shortBytes = 8 * 1024
+
+interface Short {
+  bytes: Buffer
+  packed: number
+}
 
 /** What is unpacked, all members in a row. @throws CannotLookError where it is damaged or cut. */
-export async function* gunzip(source: Source, seen: Seen, where: string): AsyncGenerator<Buffer> {
+export async function* gunzip(whole: Source, seen: Seen, where: string): AsyncGenerator<Buffer> {
+  const source = windowed(whole)
+  let isShort = false
   for (let [at, member] = [0, 1]; ; member++) {
     const start = await dataStart(source, at)
     // Behind the last member some programs fill up with zeros, and others sign.
@@ -22,15 +31,36 @@ export async function* gunzip(source: Source, seen: Seen, where: string): AsyncG
         where,
       })
     await seen.member(0)
-    const packed = yield* inflated(source, start, seen)
+    const short: Short | undefined = isShort ? await shortAt(source, start) : undefined
+    if (short !== undefined) {
+      seen.unpacked(short.bytes.length)
+      yield short.bytes
+    }
+    const packed: number = short?.packed ?? (yield* inflated(source, start, seen))
+    isShort = packed < shortBytes
     at = start + packed + trailerBytes
     if (at > source.size) throw damaged('it is cut')
   }
 }
 
+/** All of a short member: a log may have one for each line, and a stream for each takes long. Undefined: it is not short. */
+async function shortAt(source: Source, at: number): Promise<Short | undefined> {
+  const bytes = await source.read(at, shortBytes)
+  try {
+    const { buffer, engine } = inflateRawSync(bytes, {
+      info: true,
+      maxOutputLength: 16 * shortBytes,
+    }) as unknown as { buffer: Buffer; engine: InflateRaw }
+    return { bytes: buffer, packed: engine.bytesWritten }
+  } catch {
+    return undefined
+  }
+}
+
 /** Where the data of the member at `at` begins; undefined when none begins there. */
 async function dataStart(source: Source, at: number): Promise<number | undefined> {
-  const header = await source.read(at, 64 * 1024)
+  let header = await source.read(at, 10)
+  if (header.length === 10 && header[3] !== 0) header = await source.read(at, 64 * 1024)
   if (header.length < 10 || header[0] !== 0x1f || header[1] !== 0x8b || header[2] !== 8)
     return undefined
   const flags = header[3] ?? 0

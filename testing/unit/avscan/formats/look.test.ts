@@ -159,6 +159,27 @@ describe('look', () => {
     }).timeout(20_000)
   })
 
+  it('goes through a log with a gzip member for each line in a moment', async () => {
+    const line = gzipSync(Buffer.from('GET / HTTP/1.1 200\n'))
+    const before = performance.now()
+    const seen = await seenIn(Buffer.concat(Array.from({ length: 150_000 }, () => line)))
+
+    expect(seen.problems).to.deep.equal([])
+    expect(performance.now() - before).to.be.below(8_000)
+  }).timeout(60_000)
+
+  it('sees what is damaged, and what is in it, behind many small gzip members', async () => {
+    const empty = gzipSync(Buffer.alloc(0))
+    const few = Array.from({ length: 40 }, () => empty)
+    const tar = gzipSync(tarOf([{ name: 'a.rar', bytes: fixture('rar5') }]))
+    const large = gzipSync(randomBytes(200_000))
+
+    expect(await kindsIn(Buffer.concat([...few, tar]))).to.include('rar5')
+    expect(await reasonsIn(Buffer.concat([...few, large, ...few]))).to.deep.equal([])
+    for (const last of [empty.subarray(0, -9), empty.subarray(0, -1), large.subarray(0, -9)])
+      expect(await reasonsIn(Buffer.concat([...few, last]))).to.deep.equal([106])
+  })
+
   it('lets zeros and a signature stand behind a gzip', async () => {
     const bytes = Buffer.concat([
       gzipSync(Buffer.from('hello')),
