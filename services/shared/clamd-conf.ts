@@ -27,6 +27,9 @@ export function maxScanBytes(maxObjectBytes: number): number {
   return Math.min(Math.max(maxObjectBytes * 4, 400 * 1024 ** 2), largestScan)
 }
 
+/** Files in one object, for clamd and for us: any folder with `node_modules` in it has more than clamd's own 10,000. */
+export const mostMembers = 200_000
+
 /** Of one regular expression from one place of a file. */
 const expressionSteps = 100_000
 
@@ -55,6 +58,7 @@ export function clamdConf(options: ClamdConfOptions): string {
     MaxFileSize: scan,
     MaxScanSize: scan,
     MaxScanTime: 300_000,
+    MaxFiles: mostMembers,
     // Above a limit of its own a type is passed without a word, inside an archive too: each must be as large as the limit of all.
     MaxHTMLNormalize: scan,
     MaxHTMLNoTags: scan,

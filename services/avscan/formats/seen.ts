@@ -1,6 +1,7 @@
 // What was seen in one object: which formats an engine must be able to open, and what nobody can look into. It also keeps
 // count, so that an object made for it cannot keep a worker busy.
 import { setImmediate } from 'node:timers/promises'
+import { mostMembers } from '../../shared/clamd-conf.ts'
 
 /** A container format with its method, as an engine is asked about it. */
 export interface Need {
@@ -44,7 +45,7 @@ export interface Limits {
 export const defaultLimits: Limits = {
   unpackedBytes: 1024 ** 3,
   heldBytes: 64 * 1024 ** 2,
-  members: 200_000,
+  members: mostMembers,
   depth: 8,
 }
 

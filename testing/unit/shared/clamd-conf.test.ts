@@ -1,5 +1,6 @@
 // The lines of clamd.conf without which clamd says OK to what it has not looked at.
 import { expect } from 'chai'
+import { defaultLimits } from '../../../services/avscan/formats/seen.ts'
 import { clamdConf, maxScanBytes } from '../../../services/shared/clamd-conf.ts'
 
 const MiB = 1024 ** 2
@@ -40,6 +41,10 @@ describe('clamd.conf', () => {
 
   it('never asks for more than clamd takes without a word', () => {
     expect(maxScanBytes(8192 * MiB)).to.equal(2 ** 31 - 3)
+  })
+
+  it('lets clamd open as many files as are looked at', () => {
+    expect(linesFor(MiB).get('MaxFiles')).to.equal(String(defaultLimits.members))
   })
 
   it('lets a suspicion wait until the whole object is looked at', () => {
