@@ -161,11 +161,11 @@ describe('look', () => {
 
   it('goes through a log with a gzip member for each line in a moment', async () => {
     const line = gzipSync(Buffer.from('GET / HTTP/1.1 200\n'))
-    const before = performance.now()
+    const before = process.cpuUsage()
     const seen = await seenIn(Buffer.concat(Array.from({ length: 150_000 }, () => line)))
 
     expect(seen.problems).to.deep.equal([])
-    expect(performance.now() - before).to.be.below(8_000)
+    expect(process.cpuUsage(before).user / 1000).to.be.below(8_000)
   }).timeout(60_000)
 
   it('sees what is damaged, and what is in it, behind many small gzip members', async () => {
