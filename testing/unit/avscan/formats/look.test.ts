@@ -24,6 +24,21 @@ const kindsIn = async (bytes: Buffer, name?: string) => [
 const reasonsIn = async (bytes: Buffer, limits?: Partial<Limits>) =>
   (await seenIn(bytes, limits)).problems.map(({ reason }) => reason)
 
+const mailOf = (bytes: Buffer) =>
+  [
+    'From a@example.org Thu Nov 26 00:00:00 2026',
+    'Content-Type: multipart/mixed; boundary=B',
+    '',
+    '--B',
+    'Content-Type: application/octet-stream; name=a',
+    'Content-Transfer-Encoding: base64',
+    '',
+    bytes.toString('base64').replaceAll(/.{76}/g, '$&\n'),
+    '--B--',
+    '',
+    '',
+  ].join('\n')
+
 describe('look', () => {
   // Otherwise a fixture would answer another question than the one that is asked.
   describe('sees in the fixture of', () => {
@@ -62,9 +77,8 @@ describe('look', () => {
     expect(await kindsIn(Buffer.from('hello'))).to.deep.equal([])
   })
 
+  const hidden = fixture('rar5')
   describe('walks into', () => {
-    const hidden = fixture('rar5')
-
     it('a zip, stored or deflated', async () => {
       expect(await kindsIn(zipOf([{ name: 'a.rar', bytes: hidden }]))).to.include('rar5')
       expect(
@@ -239,6 +253,45 @@ describe('look', () => {
       const tar = tarOf([{ name: 'noise', bytes: Buffer.concat([Buffer.alloc(99), bytes]) }])
 
       expect(await reasonsIn(tar)).to.deep.equal([106])
+    })
+  })
+
+  describe('goes through a mail of more than may be held:', () => {
+    const limits = { heldBytes: 400_000 }
+    const small = mailOf(Buffer.alloc(20_000))
+
+    it('a mailbox, and each attachment in it', async () => {
+      for (const place of [0, 7, 29]) {
+        const mails = Array.from({ length: 30 }, (_, index) =>
+          index === place ? mailOf(hidden) : small,
+        )
+        const seen = await seenIn(Buffer.from(mails.join('')), limits)
+
+        expect(seen.problems).to.deep.equal([])
+        expect([...seen.needs.keys()]).to.include('rar5')
+      }
+    })
+
+    it('a log that begins like a mail', async () => {
+      const log = Buffer.from('Date: 2026-11-26 GET / 200\n'.repeat(40_000))
+
+      expect(await reasonsIn(log, limits)).to.deep.equal([])
+    })
+
+    it('but no attachment of so much (101)', async () => {
+      expect(await reasonsIn(Buffer.from(mailOf(Buffer.alloc(500_000))), limits)).to.deep.equal([
+        101,
+      ])
+    })
+
+    it('but not where an attachment goes on (101)', async () => {
+      const body = 'A'.repeat(150_000)
+      const one = small.replace(
+        '--B--\n',
+        `\nFrom a\nTo: b\n\n${body}\n\nFrom a\nTo: b\n\n${body}\n`,
+      )
+
+      expect(await reasonsIn(Buffer.from(one), limits)).to.deep.equal([101])
     })
   })
 
