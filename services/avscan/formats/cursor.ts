@@ -45,6 +45,16 @@ export class Cursor {
     return true
   }
 
+  /** The next bytes piece by piece; fewer only at the end. */
+  async *next(length: number): AsyncGenerator<Buffer> {
+    for (let left = length; left > 0;) {
+      const chunk = await this.take(Math.min(left, this.#held.length || 1))
+      if (chunk.length === 0) return
+      left -= chunk.length
+      yield chunk
+    }
+  }
+
   async *rest(): AsyncGenerator<Buffer> {
     for (;;) {
       const chunk = await this.take(this.#held.length || 1)

@@ -172,7 +172,10 @@ async function zipAt(
     const { format: inner, unpackedSize: size, source: data } = member
     const into = inside(place, member.name)
     if (size === undefined) await lookAt(data, into, seen)
-    else await lookAtPacked(inner, size, into, seen, () => collect(inflated(data, 0, seen), size))
+    else {
+      const unpacked = () => inflated(data, 0, seen)
+      await lookAtPacked(inner, size, into, seen, () => collect(unpacked(), size), unpacked)
+    }
   })
 }
 
@@ -212,12 +215,48 @@ async function lookAtPacked(
   place: Place,
   seen: Seen,
   unpack: () => Promise<Buffer>,
+  stream?: () => AsyncIterable<Buffer>,
 ): Promise<void> {
   await orProblem(format, place, seen, async () => {
     if (format.look === undefined) return needOf(format, place, seen)
     if (size > seen.limits.heldBytes && files.has(format.look)) return undefined
+    if (size > seen.free && format.look === 'tar' && stream !== undefined)
+      return tarInStream(format, stream(), size, place, seen)
     return seen.holding(size, async () => lookAt(bytesOf(await unpack()), place, seen))
   })
+}
+
+/** A tar that is too large to be held. What else its end says cannot be read from behind then. */
+async function tarInStream(
+  format: Format,
+  chunks: AsyncIterable<Buffer>,
+  size: number,
+  place: Place,
+  seen: Seen,
+): Promise<void> {
+  await seen.member(place.depth)
+  needOf(format, place, seen)
+  let tail: Buffer = Buffer.alloc(0)
+  let length = 0
+  const cursor = new Cursor(
+    (async function* () {
+      for await (const chunk of chunks) {
+        length += chunk.length
+        if (length > size) throw damaged('a member is larger than it says')
+        tail = Buffer.concat([tail, chunk]).subarray(-tailBytes)
+        yield chunk
+      }
+    })(),
+  )
+  try {
+    await tarAt(cursor, undefined, place, seen)
+    for await (const _ of cursor.rest());
+  } finally {
+    await cursor.close()
+  }
+  if (length < size) throw damaged('a member is smaller than it says')
+  if (tail.includes(zipEnd) || formatOfTail(tail) !== undefined)
+    throw tooMuchToHold(seen.limits.heldBytes)
 }
 
 /** `source`: the same bytes where they can be read at any place. */
@@ -230,7 +269,15 @@ async function tarAt(
 ): Promise<void> {
   await readTar(cursor, seen, place.where, place.depth, async ({ name, format, size, at }) => {
     const into = inside(place, name)
-    if (source === undefined) await lookAtPacked(format, size, into, seen, () => cursor.take(size))
+    if (source === undefined)
+      await lookAtPacked(
+        format,
+        size,
+        into,
+        seen,
+        () => cursor.take(size),
+        () => cursor.next(size),
+      )
     else {
       await lookAt(rangeOf(source, at, size), into, seen)
       listed.push([at, at + size])

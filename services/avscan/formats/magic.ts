@@ -147,6 +147,8 @@ const checks: Record<string, (head: Buffer) => boolean> = {
   zstd: (head) => head[0] === 0x28 || ((head[0] ?? 0) & 0xf0) === 0x50,
   compress: (head) =>
     ((head[2] ?? 0) & 0x60) === 0 && ((head[2] ?? 0) & 0x1f) >= 9 && ((head[2] ?? 0) & 0x1f) <= 16,
+  // The depth of its tree, as gzip takes it.
+  pack: (head) => (head[6] ?? 0) >= 1 && (head[6] ?? 0) <= 25,
   cpio: (head) =>
     head.length >= 26 &&
     (head.toString('latin1', 0, 4) === '0707' || (head[20] ?? 0) + (head[21] ?? 0) > 0),

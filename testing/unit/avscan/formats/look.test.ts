@@ -39,6 +39,13 @@ const mailOf = (bytes: Buffer) =>
     '',
   ].join('\n')
 
+const tarWith = (bytes: Buffer) =>
+  tarOf([
+    { name: 'big.txt', bytes: Buffer.alloc(300_000) },
+    { name: 'a.rar', bytes },
+    { name: 'last.txt', bytes: Buffer.alloc(70_000) },
+  ])
+
 describe('look', () => {
   // Otherwise a fixture would answer another question than the one that is asked.
   describe('sees in the fixture of', () => {
@@ -253,6 +260,41 @@ describe('look', () => {
       const tar = tarOf([{ name: 'noise', bytes: Buffer.concat([Buffer.alloc(99), bytes]) }])
 
       expect(await reasonsIn(tar)).to.deep.equal([106])
+    })
+  })
+
+  describe('goes through a tar of more than may be held:', () => {
+    const limits = { heldBytes: 100_000 }
+    const layer = { name: 'layer.tar', bytes: tarWith(hidden) }
+    for (const [title, bytes] of Object.entries({
+      'in a tar.gz': gzipSync(tarOf([layer, { name: 'b', bytes: Buffer.from('b') }])),
+      'in a tar in a tar.gz': gzipSync(tarOf([{ name: 'a.tar', bytes: tarOf([layer]) }])),
+      'in a zip': zipOf([layer]),
+    }))
+      it(title, async () => {
+        const seen = await seenIn(bytes, limits)
+
+        expect(seen.problems).to.deep.equal([])
+        expect([...seen.needs.keys()]).to.include.members(['tar', 'rar5'])
+      })
+
+    it('but not when a zip may end there (101)', async () => {
+      const zip = zipOf([{ name: 'a', bytes: Buffer.from('a') }])
+      const both = Buffer.concat([tarWith(Buffer.from('text')), zip])
+
+      expect(
+        await reasonsIn(gzipSync(tarOf([{ name: 'a.tar', bytes: both }])), limits),
+      ).to.deep.equal([101])
+    })
+
+    it('but not when it is cut, or of another size than the zip says (106)', async () => {
+      const cut = { name: 'a.tar', bytes: layer.bytes.subarray(0, 310_000) }
+      const zip = zipOf([layer])
+      const central = zip.lastIndexOf('PK\x01\x02')
+      zip.writeUInt32LE(layer.bytes.length - 600, central + 24)
+
+      expect(await reasonsIn(gzipSync(tarOf([cut])), limits)).to.deep.equal([106])
+      expect(await reasonsIn(zip, limits)).to.include(106)
     })
   })
 
