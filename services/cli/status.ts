@@ -77,6 +77,8 @@ export function renderStatus(facts: StatusFacts): string {
     part.name === 'broker' ? brokerText(part, facts.brokerVersion) : (part.version ?? ''),
     part.detail ?? '',
   ])
+  if (parts.length > 0 && !parts.some(({ name }) => name === 'store-audit'))
+    rows.push(['store-audit', 'off', '', '', 'events alone tell of writes'])
   const sections = [
     [`runtime: ${facts.runtime}`],
     renderTable(['part', 'state', 'pid', 'version', ''], rows, 100),

@@ -77,6 +77,14 @@ describe('renderStatus', () => {
     expect(renderStatus(facts())).not.to.contain('by container format')
   })
 
+  it('says that the audit log is not taken', () => {
+    const parts = [...facts().parts, { name: 'store-audit', state: 'running' as const, pid: 5 }]
+
+    expect(renderStatus(facts())).to.match(/store-audit +off +events alone tell of writes/)
+    expect(renderStatus(facts({ parts }))).not.to.contain('events alone')
+    expect(renderStatus(facts({ parts: [] }))).not.to.contain('events alone')
+  })
+
   it('leaves out empty retry queues', () => {
     expect(renderStatus(facts())).to.not.contain('avscan.retry')
   })
