@@ -84,6 +84,20 @@ describe('Abilities', () => {
     expect(error).to.be.instanceOf(RetryLaterError)
   })
 
+  it('files an answer under the version that gave it, whatever the engine is by then', async () => {
+    const engine = engineOf()
+    const before = by(engine)
+    const { judge } = engine
+    engine.judge = (bytes) => {
+      Object.assign(engine, { info: { ...engine.info, engineVersion: '2.0' } })
+      return judge(bytes)
+    }
+    const abilities = new Abilities([engine], silentLog)
+
+    expect([...(await abilities.unopened(before, ['gzip'], never))]).to.deep.equal([])
+    expect(engine.scanned).to.have.length(1)
+  })
+
   it('lets a failed scan of a fixture rise, and asks again', async () => {
     const engine = engineOf()
     const { judge } = engine
