@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## upload five objects and watch their verdicts come
 env: $(INSTALLED) ## exports for the uploader: eval "$$(make -s env)"
 	@$(CLI) env
 
-status: $(INSTALLED) ## parts, queues, signatures, objects by verdict
+status: $(INSTALLED) ## parts, queues, signatures, verdicts
 	@$(CLI) status
 
 logs: $(INSTALLED) ## the logs as text (ARGS="--follow avscan")

@@ -20,7 +20,7 @@ const usage = `usage: main.ts <command>
   deploy   install what is missing, bring everything up, wait until it is ready (SCALE=3 for three workers)
   demo     upload five objects and watch their verdicts come
   env      print shell exports for the uploader: eval "$(make -s env)"
-  status   parts, queues, signatures, objects by verdict
+  status   parts, queues, signatures, verdicts
   logs     the logs as text: logs [--follow] [--lines N] [part …]
   smoke    check a running deployment with EICAR and a clean object, in seconds
   sweep    scan what has no proven verdict, now: sweep [--no-wait]

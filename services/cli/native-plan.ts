@@ -204,8 +204,9 @@ export function planChildren(input: PlanInput): Plan {
       ...brokerChildren({ layout, ports, secrets, base }, programs.rabbitmq),
       ...engineChildren(input, config),
     ],
-    store: [store],
-    services: [...workers, notifier, reconciler, ...(config.audit.enabled ? [audit] : [])],
+    // The store would log with a stack trace that nobody takes its audit log yet.
+    store: [...(config.audit.enabled ? [audit] : []), store],
+    services: [...workers, notifier, reconciler],
   }
 }
 

@@ -77,8 +77,12 @@ export function renderStatus(facts: StatusFacts): string {
     part.name === 'broker' ? brokerText(part, facts.brokerVersion) : (part.version ?? ''),
     part.detail ?? '',
   ])
-  if (parts.length > 0 && !parts.some(({ name }) => name === 'store-audit'))
-    rows.push(['store-audit', 'off', '', '', 'events alone tell of writes'])
+  const store = parts.find(({ name }) => name === 'store')
+  if (store !== undefined && !parts.some(({ name }) => name === 'store-audit')) {
+    // That store has no such log.
+    const state = store.version?.startsWith('VersityGW') === true ? 'none' : 'off'
+    rows.push(['store-audit', state, '', '', 'events alone tell of writes'])
+  }
   const sections = [
     [`runtime: ${facts.runtime}`],
     renderTable(['part', 'state', 'pid', 'version', ''], rows, 100),
@@ -129,7 +133,7 @@ function renderVerdicts(samples: readonly Sample[]): string[] {
   )
   const text = counts.map(([verdict, count]) => `${verdict} ${count}`).join(', ')
   return [
-    'objects by verdict, since the workers started',
+    'verdicts, since the workers started',
     `  ${text === '' ? 'none yet' : text}`,
     ...renderUnscannable(samples),
   ]

@@ -74,9 +74,9 @@ function signsOf({ headers, query }: AuditEntry): string[] {
 /** The objects of an archive that was refused in the middle are there as well, so the status says nothing. */
 function ofArchive(entry: AuditEntry, buckets: ReadonlySet<string>, signs: string[]): Decision {
   if (!buckets.has(entry.bucket)) return nothing
-  if (!signs.includes(noEvent)) return { kind: 'unpacked' }
   // Nothing was unpacked when the store has not noted a write.
   if (entry.status >= 400 && entry.notes['PutObject'] === undefined) return nothing
+  if (!signs.includes(noEvent)) return { kind: 'unpacked' }
   return { kind: 'sweep', bucket: entry.bucket, signs: [...signs, 'archive'] }
 }
 

@@ -78,10 +78,18 @@ describe('renderStatus', () => {
   })
 
   it('says that the audit log is not taken', () => {
-    const parts = [...facts().parts, { name: 'store-audit', state: 'running' as const, pid: 5 }]
+    const part = (name: string, version?: string) => ({
+      name,
+      state: 'running' as const,
+      pid: 5,
+      ...(version === undefined ? {} : { version }),
+    })
+    const withStore = (version: string, ...more: ReturnType<typeof part>[]) =>
+      renderStatus(facts({ parts: [part('store', version), ...more] }))
 
-    expect(renderStatus(facts())).to.match(/store-audit +off +events alone tell of writes/)
-    expect(renderStatus(facts({ parts }))).not.to.contain('events alone')
+    expect(withStore('MinIO 2026')).to.match(/store-audit +off +events alone tell of writes/)
+    expect(withStore('VersityGW v1')).to.match(/store-audit +none +events alone tell of writes/)
+    expect(withStore('MinIO 2026', part('store-audit'))).not.to.contain('events alone')
     expect(renderStatus(facts({ parts: [] }))).not.to.contain('events alone')
   })
 
