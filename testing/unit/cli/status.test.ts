@@ -49,6 +49,13 @@ describe('parseMetrics', () => {
   })
 })
 
+const part = (name: string, version?: string) => ({
+  name,
+  state: 'running' as const,
+  pid: 5,
+  ...(version === undefined ? {} : { version }),
+})
+
 describe('renderStatus', () => {
   it('shows every worker, versions, queue depths, verdicts and signatures', () => {
     const text = renderStatus(facts())
@@ -78,12 +85,6 @@ describe('renderStatus', () => {
   })
 
   it('says that the audit log is not taken', () => {
-    const part = (name: string, version?: string) => ({
-      name,
-      state: 'running' as const,
-      pid: 5,
-      ...(version === undefined ? {} : { version }),
-    })
     const withStore = (version: string, ...more: ReturnType<typeof part>[]) =>
       renderStatus(facts({ parts: [part('store', version), ...more] }))
 
