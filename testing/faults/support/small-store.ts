@@ -11,7 +11,15 @@ import { mountSmallVolume, type SmallVolume } from './small-volume.ts'
 const copy = (from: string, to: string) =>
   execFileSync('cp', ['--archive', `${from}/.`, to], { stdio: 'pipe' })
 
-/** `runDir`'s store on a volume of that size; `moveBack` brings what it holds by then back to where it was. */
+/** What it takes on disk, with room for a file system that takes more for many small files. */
+function usedBytes(folder: string): number {
+  const [used] = execFileSync('du', ['--summarize', '--block-size=1', folder], { encoding: 'utf8' })
+    .trim()
+    .split(/\s/)
+  return Math.ceil(Number(used) * 1.3)
+}
+
+/** `runDir`'s store on a volume that has so much room besides what it holds; `moveBack` brings what it holds by then back to where it was. */
 export async function moveStore(
   runDir: string,
   layout: Pick<Layout, 'store'>,
@@ -35,7 +43,8 @@ export async function moveStore(
     copy(from, to)
     await applyChildren(runDir, children)
   }
-  const volume = mountSmallVolume(path, bytes)
+  // Rows before have left more in it in a whole run than in one of its own.
+  const volume = mountSmallVolume(path, usedBytes(layout.store) + bytes)
   try {
     await move(layout.store, path, moved)
   } catch (error) {
