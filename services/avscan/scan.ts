@@ -295,7 +295,7 @@ async function examine(
     folder.path,
     signal,
     (step) => reached(kind, step),
-    (source, by, signal) => containers.inspect(source, key, by, signal),
+    (source, by, signal) => containers.inspect(source, key, by, signal, opened.contentEncoding),
   )
   const conclusion = conclude([...findings.map(({ finding }) => finding), ...unseen], policy)
   const durationMs = Date.now() - startedAt.getTime()

@@ -56,6 +56,8 @@ export interface ObjectFacts {
 
 export interface OpenObject extends ObjectFacts {
   servedAt: Date
+  /** As the uploader gave it; browsers undo it. */
+  contentEncoding?: string | undefined
   /** The caller reads it to its end or destroys it. */
   body: IncomingMessage
 }
@@ -293,7 +295,8 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
           '',
           [200],
         )
-        return { ...factsOf(body, object), body }
+        const contentEncoding = body.headers['content-encoding']
+        return { ...factsOf(body, object), contentEncoding, body }
       }),
     head: async (object) => {
       const facts = await byNullName(object, head)

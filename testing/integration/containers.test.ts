@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { open, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { deflateSync, gunzipSync, gzipSync } from 'node:zlib'
+import { brotliCompressSync, deflateSync, gunzipSync, gzipSync } from 'node:zlib'
 import { createClamd } from '../../services/avscan/engines/clamd.ts'
 import type { Engine, Finding } from '../../services/avscan/engines/engine.ts'
 import { Abilities } from '../../services/avscan/formats/abilities.ts'
@@ -27,6 +27,8 @@ const local = (change: (zip: Buffer, at: number) => void) => {
   change(zip, zip.indexOf('PK\x03\x04', 4, 'latin1'))
   return zip
 }
+const behindGif = (kind: string) =>
+  Buffer.concat([Buffer.from('GIF89a\x01\0\x01\0\0\0\0;', 'latin1'), fixtureOf(kind) as Buffer])
 const verdictOf = (findings: readonly Finding[]) => {
   const said = findings.map((finding) =>
     finding.status === 'unscannable'
@@ -74,7 +76,7 @@ describe('containers, on the real clamd', function () {
   })
 
   /** As download.ts and scan.ts do it: the engine first, and we only where it says clean. */
-  async function judge(bytes: Buffer, name: string): Promise<Finding[]> {
+  async function judge(bytes: Buffer, name: string, encoding = ''): Promise<Finding[]> {
     const stream = await engine.open(bytes.length, never)
     await stream.write(bytes)
     const finding = await stream.end()
@@ -91,7 +93,7 @@ describe('containers, on the real clamd', function () {
         return buffer
       },
     }
-    return await containers.inspect(source, name, [stream.by], never)
+    return await containers.inspect(source, name, [stream.by], never, encoding)
   }
 
   describe('with EICAR in it, none is CLEAN:', () => {
@@ -118,6 +120,16 @@ describe('containers, on the real clamd', function () {
         local((zip, at) => zip.writeUInt16LE(0, at + 8)),
       'a 7z without its last bytes': () => (fixtureOf('7z:LZMA') as Buffer).subarray(0, -5),
       'a tar that ends in a member': () => (fixtureOf('tar') as Buffer).subarray(0, 1556),
+      'a PDF behind a picture': () => behindGif('pdf:attachment'),
+      'a 7z behind a picture': () => behindGif('7z:LZMA'),
+      'a zip behind a gzip': () => Buffer.concat([gzipSync('hello'), deflated()]),
+      'an ISO that begins as a gzip': () => {
+        const iso = Buffer.from(fixtureOf('iso') as Buffer)
+        gzipSync('hello').copy(iso)
+        return iso
+      },
+      'a gzip with zeros between its members': () =>
+        Buffer.concat([gzipSync(''), Buffer.alloc(16), gzipSync(eicar())]),
       'a cut gzip': () => gzipSync(eicar()).subarray(0, 40),
       'a cut xz': () => (fixtureOf('xz') as Buffer).subarray(0, -12),
       'a cut bzip2': () => (fixtureOf('bzip2') as Buffer).subarray(0, -12),
@@ -127,10 +139,20 @@ describe('containers, on the real clamd', function () {
         expect(await judge(bytes(), 'a')).not.to.deep.equal([])
       })
 
+    it('what a browser unpacks by its Content-Encoding', async () => {
+      const packed = brotliCompressSync(eicar())
+
+      expect(await judge(packed, 'a', 'br')).not.to.deep.equal([])
+    })
+
     const inside: Record<string, () => Buffer> = {
       'an LZMA member of a docx': () => fixtureOf('zip:LZMA') as Buffer,
       'a 7z with BZip2 in a zip': () =>
         zipOf([{ name: 'a.7z', bytes: fixtureOf('7z:BZip2') as Buffer }]),
+      'a zip behind a letter in a zip': () =>
+        zipOf([
+          { name: 'a', bytes: Buffer.concat([Buffer.from('X'), fixtureOf('zip:LZMA') as Buffer]) },
+        ]),
       'a RAR in a zip in a zip': () =>
         zipOf([
           {
@@ -151,6 +173,12 @@ describe('containers, on the real clamd', function () {
           },
         ]),
       'an LZMA zip in zlib': () => deflateSync(fixtureOf('zip:LZMA') as Buffer),
+      'an LZMA zip attached to a mail that begins with its signature': () =>
+        Buffer.from(
+          'DKIM-Signature: v=1\r\nMIME-Version: 1.0\r\nContent-Type: application/zip\r\n' +
+            'Content-Transfer-Encoding: base64\r\n\r\n' +
+            (fixtureOf('zip:LZMA') as Buffer).toString('base64'),
+        ),
       'an LZMA zip attached to a mail': () =>
         Buffer.from(
           [

@@ -15,6 +15,7 @@ export interface StoredVersion {
   lastModified: Date
   bytes: Buffer
   tags: Tags
+  contentEncoding?: string
 }
 
 export interface FakeObjectStore extends ObjectStore {
@@ -127,6 +128,7 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
       }
       return {
         ...factsOf(found, object),
+        contentEncoding: found.contentEncoding,
         body: Readable.from(source(), { objectMode: false }) as unknown as IncomingMessage,
       }
     },

@@ -31,10 +31,11 @@ export class Containers {
     name: string,
     judges: readonly Judge[],
     signal: AbortSignal,
+    contentEncoding = '',
   ): Promise<Finding[]> {
-    if (await isPlain(source, name)) return []
+    if (await isPlain(source, name, contentEncoding, signal)) return []
     const found: Finding[] = []
-    const seen = await this.#look(source, name, judges, found, signal)
+    const seen = await this.#look(source, name, judges, found, signal, contentEncoding)
     const needs = [...seen.needs.values()]
     const unopened = await this.#unopened(needs, judges, signal)
     const who = judges.map(({ name: engine, info }) => `${engine} ${info.engineVersion}`).join(', ')
@@ -59,6 +60,7 @@ export class Containers {
     judges: readonly Judge[],
     found: Finding[],
     signal: AbortSignal,
+    contentEncoding: string,
   ): Promise<Seen> {
     const late = AbortSignal.timeout(this.#deadlineMs)
     // An engine that does not answer is no problem of the object.
@@ -70,7 +72,7 @@ export class Containers {
     seen.signal.addEventListener('abort', end)
     try {
       // Whoever waits for what never comes does not look at the signal.
-      await Promise.race([look(source, name, seen), over.promise])
+      await Promise.race([look(source, name, seen, contentEncoding), over.promise])
     } catch (error) {
       signal.throwIfAborted()
       if (!late.aborted) throw toError(error)

@@ -23,6 +23,7 @@ function endOf(format: Format, source: Source, seen: Seen): Promise<number | und
     case 'iso':
       return endOfIso(source)
     case 'cpio':
+    case 'cpio:odc':
       return endOfCpio(windowed(source), seen)
     case 'ole':
       return endOfOle(source)

@@ -25,7 +25,7 @@ export function fixtureKinds(): string[] {
 
 /** Filters and methods that few people have ever used: asked only when one comes. */
 const rare =
-  /^(?:7z:(?!LZMA|BCJ$|BZip2)|xz:(?!blocks|streams)|lha:|exe:|tar:(?!several)|arj|cab:no|compress|disk|fat|lzop|uuencode|vmdk|tnef|xar)/
+  /^(?:7z:(?!LZMA2?$|BCJ\+LZMA2?$|BZip2$)|xz:(?!blocks|streams)|lha:|exe:|tar:(?!several)|arj|cab:no|compress|disk|fat|lzop|cpio:|mail:|pdf:blanks|zip:behind|uuencode|vmdk|tnef|xar)/
 
 /** What engines are asked ahead. */
 export function everydayKinds(): string[] {

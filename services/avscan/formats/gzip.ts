@@ -1,8 +1,9 @@
 // gzip: one or more members, each a deflate stream between a header and a trailer.
 import { inflateRawSync, type InflateRaw } from 'node:zlib'
+import type { Range } from './extent.ts'
 import { inflated } from './inflate.ts'
 import { damaged, type Seen } from './seen.ts'
-import { windowed, type Source } from './source.ts'
+import { chunksOf, windowed, type Source } from './source.ts'
 
 const trailerBytes = 8
 const shortBytes = 8 * 1024
@@ -12,16 +13,24 @@ interface Short {
   packed: number
 }
 
-/** What is unpacked, all members in a row. @throws CannotLookError where it is damaged or cut. */
-export async function* gunzip(whole: Source, seen: Seen, where: string): AsyncGenerator<Buffer> {
+/** What is unpacked, all members in a row; `ended` is told where the data of each stood. @throws CannotLookError where it is damaged or cut. */
+export async function* gunzip(
+  whole: Source,
+  seen: Seen,
+  where: string,
+  ended?: (data: Range) => void,
+): AsyncGenerator<Buffer> {
   const source = windowed(whole)
   let isShort = false
   for (let [at, member] = [0, 1]; ; member++) {
-    const start = await dataStart(source, at)
-    // Behind the last member some programs fill up with zeros, and others sign.
+    let start = await dataStart(source, at)
     if (start === undefined) {
       if (member === 1) throw damaged('its header is damaged')
-      return
+      // Behind the last member some programs fill up with zeros, and others sign.
+      start = await dataStart(source, await behindZeros(source, at))
+      if (start === undefined) return
+      const what = 'gzip with zeros between its members'
+      seen.need({ format: 'gzip', kind: 'gzip:zeros', what, where })
     }
     if (member === 2)
       seen.need({
@@ -40,6 +49,7 @@ export async function* gunzip(whole: Source, seen: Seen, where: string): AsyncGe
     isShort = packed < shortBytes
     at = start + packed + trailerBytes
     if (at > source.size) throw damaged('it is cut')
+    ended?.([start, at])
   }
 }
 
@@ -55,6 +65,16 @@ async function shortAt(source: Source, at: number): Promise<Short | undefined> {
   } catch {
     return undefined
   }
+}
+
+/** Where the zeros that begin at `at` end. */
+async function behindZeros(source: Source, at: number): Promise<number> {
+  for await (const chunk of chunksOf(source, at)) {
+    const end = chunk.findIndex((byte) => byte !== 0)
+    if (end >= 0) return at + end
+    at += chunk.length
+  }
+  return at
 }
 
 /** Where the data of the member at `at` begins; undefined when none begins there. */

@@ -78,9 +78,9 @@ const rows: readonly Row[] = [
   [0, '\xed\xab\xee\xdb', 'rpm', 'RPM package'],
   [0, '070701', 'cpio', 'cpio'],
   [0, '070702', 'cpio', 'cpio'],
-  [0, '070707', 'cpio', 'cpio'],
-  [0, '\xc7\x71', 'cpio', 'cpio'],
-  [0, '\x71\xc7', 'cpio', 'cpio'],
+  [0, '070707', 'cpio:odc', 'cpio (odc)'],
+  [0, '\xc7\x71', 'cpio:bin', 'cpio (binary)'],
+  [0, '\x71\xc7', 'cpio:swapped', 'cpio (binary, swapped)'],
   [0, 'xar!', 'xar', 'XAR'],
   [0, 'MSWIM\0\0\0', 'wim', 'WIM image'],
   [0, 'ITSF', 'chm', 'CHM'],
@@ -118,7 +118,7 @@ const rows: readonly Row[] = [
 ]
 
 /** Their headers are text, or they are checked otherwise. */
-const texts = new Set(['zip', 'bzip2', 'pdf', 'exe', 'lha', 'deb', 'ar', 'cpio', 'binhex'])
+const texts = new Set('zip bzip2 pdf exe lha deb ar cpio cpio:odc binhex'.split(' '))
 
 /** Headers hold numbers, so a word with nothing but text behind it begins a text. */
 function isText(head: Buffer, at: number): boolean {
@@ -149,13 +149,17 @@ const checks: Record<string, (head: Buffer) => boolean> = {
     ((head[2] ?? 0) & 0x60) === 0 && ((head[2] ?? 0) & 0x1f) >= 9 && ((head[2] ?? 0) & 0x1f) <= 16,
   // The depth of its tree, as gzip takes it.
   pack: (head) => (head[6] ?? 0) >= 1 && (head[6] ?? 0) <= 25,
-  cpio: (head) =>
-    head.length >= 26 &&
-    (head.toString('latin1', 0, 4) === '0707' || (head[20] ?? 0) + (head[21] ?? 0) > 0),
+  'cpio:bin': isOldCpio,
+  'cpio:swapped': isOldCpio,
   // The superblock says how many blocks there are, and its state.
   ext: (head) => head.length > 1084 && head.readUInt32LE(1028) > 0 && head.readUInt32LE(1048) <= 6,
   fat: (head) => head[510] === 0x55 && head[511] === 0xaa,
   hfs: (head) => head.length > 1162 && (head[1024] === 0x48 || head.readUInt32BE(1044) % 512 === 0),
+}
+
+/** A name has a length. */
+function isOldCpio(head: Buffer): boolean {
+  return head.length >= 26 && (head[20] ?? 0) + (head[21] ?? 0) > 0
 }
 
 /** The format that `head`, the first `headBytes` of something or all of it, begins with. */
@@ -171,6 +175,40 @@ export function formatOf(head: Buffer): Format | undefined {
   return weakFormatOf(head)
 }
 
+/** What four bytes far from the start tell, though the file begins as something else. */
+const further = table.filter(({ at, magic }) => at > 1 && magic.length > 3)
+/** Of such a file system the descriptors stand one to a sector, behind those of ISO 9660. */
+const sectors = Array.from({ length: 16 }, (_, index) => 32769 + index * 2048)
+const pieces = (head: Buffer, at: number, length: number) =>
+  head.toString('latin1', at, at + length)
+
+/** Other formats that the same bytes are, besides `first`. */
+export function furtherFormatsOf(head: Buffer, first: Format | undefined): Format[] {
+  const found = further
+    .filter(
+      ({ at, magic, format, isWord }) =>
+        head.length >= at + magic.length &&
+        head.compare(magic, 0, magic.length, at, at + magic.length) === 0 &&
+        (checks[format.name]?.(head) ?? true) &&
+        !(isWord && isText(head, at)),
+    )
+    .map(({ format }) => format)
+  if (isTar(head)) found.push({ name: 'tar', what: 'tar', look: 'tar' })
+  if (isExt(head)) found.push({ name: 'ext', what: 'ext2/3/4' })
+  if (sectors.some((at) => /^NSR0[23]$/.test(pieces(head, at, 5))))
+    found.push({ name: 'udf', what: 'UDF' })
+  if (isPartitioned(head)) found.push({ name: 'disk', what: 'disk image (MBR)' })
+  const names = new Set([first?.name])
+  return found.filter(({ name }) => !names.has(name) && names.add(name))
+}
+
+/** More than its two bytes: it also says how large its blocks are, and its revision. */
+function isExt(head: Buffer): boolean {
+  if (head.length < 2048 || head.readUInt16LE(1080) !== 0xef53) return false
+  const [inodes, blocks, size] = [1024, 1028, 1048].map((at) => head.readUInt32LE(at))
+  return inodes !== 0 && blocks !== 0 && (size ?? 7) <= 6 && head.readUInt32LE(1100) <= 1
+}
+
 /** Formats without a magic number of their own. */
 function weakFormatOf(head: Buffer): Format | undefined {
   if (isTar(head)) return { name: 'tar', what: 'tar', look: 'tar' }
@@ -179,9 +217,8 @@ function weakFormatOf(head: Buffer): Format | undefined {
   if (isPartitioned(head)) return { name: 'disk', what: 'disk image (MBR)' }
   const text = head.toString('latin1', 0, 200)
   if (/^begin(?:-base64)? [0-7]{3,4} \S/.test(text)) return { name: 'uuencode', what: 'uuencoded' }
-  if (isMail(text)) return { name: 'mail', what: 'mail', look: 'mail' }
-  // So far from the start a reader looks for it.
-  if (head.subarray(0, 1024).includes('%PDF-')) return { name: 'pdf', what: 'PDF', look: 'pdf' }
+  if (isMail(text, head)) return { name: 'mail', what: 'mail', look: 'mail' }
+  if (pdfAt(head) >= 0) return { name: 'pdf', what: 'PDF', look: 'pdf' }
   return undefined
 }
 
@@ -205,12 +242,14 @@ export function isTar(head: Buffer): boolean {
 function isLzma(head: Buffer): boolean {
   if (head.length < 14 || (head[0] ?? 255) >= 225 || head[13] !== 0) return false
   const dictionary = head.readUInt32LE(1)
+  const size = head.readBigUInt64LE(5)
+  // Eight bytes that say so are no chance.
+  if (size === 0xffffffffffffffffn) return true
   if (dictionary !== 0xffffffff) {
     const top = 2 ** Math.floor(Math.log2(dictionary))
     if (dictionary < 4096 || (dictionary !== top && dictionary !== top + top / 2)) return false
   }
-  const size = head.readBigUInt64LE(5)
-  return size === 0xffffffffffffffffn || (size > 0n && size < 2n ** 38n)
+  return size > 0n && size < 2n ** 38n
 }
 
 /** Two bytes tell too little: its first kilobyte must unpack. */
@@ -238,10 +277,31 @@ function isPartitioned(head: Buffer): boolean {
   return used > 0
 }
 
-function isMail(text: string): boolean {
-  return /^(?:From \S+ |(?:Return-Path|Received|From|To|Subject|Date|Message-ID|MIME-Version|Delivered-To|X-[\w-]+|Content-Type): )/i.test(
-    text,
-  )
+const mailBegins =
+  /^(?:From \S+ |(?:Return-Path|Received|From|To|Subject|Date|Message-ID|MIME-Version|Delivered-To|X-[\w-]+|Content-Type): )/i
+/** A name of RFC 5322, a header that goes on, or the line of an mbox. */
+const headerBegins = /^(?:>?From |[!-9;-~]+[ \t]*:|[ \t]+\S)/
+const mimeHeader = /^(?:mime-version|content-(?:type|transfer-encoding|disposition))[ \t]*:/im
+const oneHeader = /^(?:>?From .*|[A-Za-z][\w-]*[ \t]*:.*|[ \t].*)$/
+
+/** Any header may be the first; then it is a mail where one says what is in it, or where they have no end here. */
+function isMail(start: string, head: Buffer): boolean {
+  const text = start.replace(/^(?:\xef\xbb\xbf)?[\r\n]*/, '')
+  if (mailBegins.test(text)) return true
+  if (!headerBegins.test(text)) return false
+  const all = head.toString('latin1')
+  if (mimeHeader.test(all)) return true
+  if (head.length < headBytes) return false
+  const lines = all.split(/\r?\n/)
+  // The last one is cut.
+  return lines.slice(0, -1).every((line) => oneHeader.test(line))
+}
+
+const pdfMagic = Buffer.from('%PDF-', 'latin1')
+
+/** Where a reader of PDF finds its beginning: so far from the start it looks for it. */
+export function pdfAt(head: Buffer): number {
+  return head.subarray(0, 1024 + pdfMagic.length).indexOf(pdfMagic)
 }
 
 const footers: readonly { back: number; magic: Buffer; format: Format }[] = [

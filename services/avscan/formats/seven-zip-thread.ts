@@ -12,6 +12,7 @@ const mostLines = 2_000_000
 const wasmBinary = withMemoryLimit(
   readFileSync(createRequire(import.meta.url).resolve('7z-wasm/7zz.wasm')),
 ).buffer
+const membersFollow = '----------'
 const telling = /^(?:Method|Encrypted) = |^-{10}$|ERROR|Errors|[Pp]assword/
 
 async function list({ path, bytes }: SevenZipInput): Promise<string[]> {
@@ -19,7 +20,10 @@ async function list({ path, bytes }: SevenZipInput): Promise<string[]> {
   let count = 0
   const take = (line: string) => {
     if (++count > mostLines) throw new Error('its list is too long')
-    if (telling.test(line)) lines.add(line)
+    if (!telling.test(line)) return
+    // What is said of the whole archive does not tell which coders belong together.
+    if (line.startsWith('Method') && !lines.has(membersFollow)) return
+    lines.add(line)
   }
   const instance = await sevenZip.default({ wasmBinary, print: take, printErr: take })
   const { FS, NODEFS } = instance

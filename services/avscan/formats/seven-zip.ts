@@ -39,11 +39,12 @@ export async function lookInto7z(source: Source, seen: Seen, where: string): Pro
   const error = lines.find((line) => /^(?:ERRORS?:|Errors: [1-9])/.test(line))
   if (error !== undefined || !lines.includes('----------'))
     throw damaged('7-Zip cannot read its directory')
-  for (const line of lines)
-    for (const coder of /^Method = (.+)$/.exec(line)?.[1]?.split(' ') ?? []) {
-      const method = coder.replace(/:.*/, '')
-      seen.need({ format: '7z', kind: `7z:${method}`, what: `7z with method ${method}`, where })
-    }
+  for (const line of lines) {
+    // All coders of a member together: an engine that opens each of them need not open the chain.
+    const chain = /^Method = (.+)$/.exec(line)?.[1]?.replaceAll(/:\S*/g, '').replaceAll(' ', '+')
+    if (chain !== undefined)
+      seen.need({ format: '7z', kind: `7z:${chain}`, what: `7z with method ${chain}`, where })
+  }
 }
 
 /** The header as it lies there; packed, it is a short one that says how. */

@@ -4,6 +4,7 @@ import type { Cursor } from './cursor.ts'
 import { damaged, type Seen } from './seen.ts'
 
 const block = 512
+const longestRecords = 1024 ** 2
 
 export interface TarMember {
   name: string
@@ -11,10 +12,10 @@ export interface TarMember {
   /** Where its data begins. */
   at: number
   /** What it begins with. */
-  format: Format
+  format: Format | undefined
 }
 
-/** Calls `member` at each file that begins with something we know; the cursor then stands before its data. */
+/** Calls `member` at each file; the cursor then stands before its data. */
 export async function readTar(
   cursor: Cursor,
   seen: Seen,
@@ -52,9 +53,11 @@ export async function readTar(
     // Links and folders have no data, whatever their size says.
     if ('123456'.includes(type)) size = 0
     const end = cursor.position + Math.ceil(size / block) * block
-    if (type === 'x' && size <= 1024 * 1024) {
-      paxSize = paxSizeIn(await cursor.take(size))
-      if (paxSize !== undefined)
+    if (type === 'x' || type === 'g') {
+      if (size > longestRecords) throw damaged('a PAX header is larger than any is')
+      const said = paxSizeIn(await cursor.take(size))
+      if (type === 'x') paxSize = said
+      if (said !== undefined)
         seen.need({
           format: 'tar',
           kind: 'tar:pax-size',
@@ -70,9 +73,10 @@ export async function readTar(
     }
     const start = cursor.position
     const length = type === 'S' ? Math.ceil(size / block) * block : end - start
-    if (size > 0 && '0\x007S'.includes(type)) {
+    // A type that nobody knows is a file to most.
+    if (size > 0 && !'xgLKDNVMI'.includes(type)) {
       const format = formatOf(await cursor.peek(Math.min(size, headBytes)))
-      if (format !== undefined) await member({ name: nameIn(header), format, size, at: start })
+      await member({ name: nameIn(header), format, size, at: start })
     }
     if (!(await cursor.skip(start + length - cursor.position))) throw damaged('it is cut')
   }

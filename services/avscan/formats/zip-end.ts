@@ -22,20 +22,27 @@ export const directoryMagic = magic('PK\x01\x02')
 const locatorMagic = magic('PK\x06\x07')
 const zip64EndMagic = magic('PK\x06\x06')
 
+export const methods = new Map([
+  [0, 'Store'],
+  [1, 'Shrink'],
+  [6, 'Implode'],
+  [8, 'Deflate'],
+  [9, 'Deflate64'],
+  [12, 'BZip2'],
+  [14, 'LZMA'],
+  [93, 'Zstandard'],
+  [95, 'XZ'],
+  [98, 'PPMd'],
+])
+
 export const localHeader = {
   magic: magic('PK\x03\x04'),
-  /** Programs that know zip have the four bytes in them too. */
-  isPlausible: (bytes: Buffer): boolean => {
-    if (bytes.length < 31) return false
-    const nameBytes = bytes.readUInt16LE(26)
-    return (
-      bytes.readUInt16LE(4) <= 0xff &&
-      bytes.readUInt16LE(8) <= 99 &&
-      nameBytes > 0 &&
-      nameBytes <= 4096 &&
-      bytes.subarray(30, 30 + nameBytes).every((byte) => byte >= 0x20 && byte !== 0x7f)
-    )
-  },
+  /** Programs that know zip have the four bytes in them too. Names and versions are whatever they like. */
+  isPlausible: (bytes: Buffer): boolean =>
+    bytes.length > 30 &&
+    methods.has(bytes.readUInt16LE(8)) &&
+    (bytes.readUInt16LE(6) & 0xc000) === 0 &&
+    bytes.readUInt16LE(26) > 0,
 }
 
 /** The last end in `tail`, the last bytes of `source`, that a directory belongs to; undefined when there is none. */
@@ -83,4 +90,20 @@ async function endAt(
   if (size === 0 && (offset !== 0 || stop !== source.size)) return undefined
   if (size > 0 && (await source.read(directory, 4)).indexOf(directoryMagic) !== 0) return undefined
   return { start, stop, directoryAt: offset, zip64 }
+}
+
+/** Where zips may stand that end in `tail`, the last of `size` bytes; their directories need not be in it. */
+export function placesOfZips(tail: Buffer, size: number): [from: number, to: number][] {
+  const places: [number, number][] = []
+  for (let at = tail.indexOf(endMagic); at >= 0; at = tail.indexOf(endMagic, at + 1)) {
+    if (at + endBytes > tail.length) break
+    const end = size - tail.length + at
+    const [directory, offset] = [tail.readUInt32LE(at + 12), tail.readUInt32LE(at + 16)]
+    const zip64 =
+      at >= locatorBytes && tail.subarray(at - locatorBytes, at).indexOf(locatorMagic) === 0
+    // What zip64 says stands elsewhere.
+    const start = zip64 ? 0 : end - directory - offset
+    if (start >= 0 && (zip64 || directory > 0)) places.push([start, end + endBytes])
+  }
+  return places
 }

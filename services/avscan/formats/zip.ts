@@ -5,21 +5,9 @@ import { toError } from '../../shared/errors.ts'
 import type { Range } from './extent.ts'
 import { formatOf, headBytes, type Format } from './magic.ts'
 import { formatReasons, damaged, type Seen } from './seen.ts'
-import { placesOf, rangeOf, windowed, type Source } from './source.ts'
-import { directoryMagic, localHeader, type End } from './zip-end.ts'
+import { bytesOf, chunksOf, placesOf, rangeOf, windowed, type Source } from './source.ts'
+import { directoryMagic, localHeader, methods, type End } from './zip-end.ts'
 
-const methods = new Map([
-  [0, 'Store'],
-  [1, 'Shrink'],
-  [6, 'Implode'],
-  [8, 'Deflate'],
-  [9, 'Deflate64'],
-  [12, 'BZip2'],
-  [14, 'LZMA'],
-  [93, 'Zstandard'],
-  [95, 'XZ'],
-  [98, 'PPMd'],
-])
 const localBytes = 30
 const unknownSize = 0xffffffff
 /** So much is unpacked at once without a look. */
@@ -32,20 +20,25 @@ const beginnings = [2048, 16 * 1024, headBytes]
 export interface ZipMember {
   name: string
   /** What it begins with. */
-  format: Format
+  format: Format | undefined
   source: Source
   /** How many bytes it has to be unpacked to; undefined: it is stored as it is. */
   unpackedSize: number | undefined
 }
 
-/**
- * Calls `member` for each member that begins with a format we know; `others` are no part of it, and known.
- * @throws CannotLookError
- */
+/** What a zip stands among. */
+export interface Among {
+  /** The kind of a zip behind what is before it. */
+  prefix: string
+  /** No part of it, and known. */
+  others: readonly Range[]
+}
+
+/** Calls `member` for each member. @throws CannotLookError */
 export async function lookIntoZip(
   whole: Source,
   end: End,
-  others: readonly Range[],
+  among: Among,
   seen: Seen,
   where: string,
   depth: number,
@@ -53,14 +46,14 @@ export async function lookIntoZip(
 ): Promise<void> {
   // What yauzl throws in the midst of an answer would reach nobody.
   const failed = Promise.withResolvers<never>()
-  const looking = lookIntoMembers(whole, end, others, seen, where, depth, member, failed.reject)
+  const looking = lookIntoMembers(whole, end, among, seen, where, depth, member, failed.reject)
   await Promise.race([looking, failed.promise])
 }
 
 async function lookIntoMembers(
   whole: Source,
   end: End,
-  others: readonly Range[],
+  { prefix, others }: Among,
   seen: Seen,
   where: string,
   depth: number,
@@ -79,7 +72,10 @@ async function lookIntoMembers(
     read: (from, length) => (from < end.directoryAt ? members : directory).read(from, length),
   }
   const zip = await open(source, failed)
-  const taken: Range[] = [...others, [end.start + end.directoryAt, end.stop]]
+  const taken: Taken[] = [
+    ...others.map(([from, to]): Taken => [from, to, false]),
+    [end.start + end.directoryAt, end.stop, false],
+  ]
   let at = end.directoryAt
   let first = at
   for await (const entry of zip.eachEntry()) {
@@ -91,7 +87,8 @@ async function lookIntoMembers(
     const local = await localOf(zip, entry, need)
     const stop = local.dataAt + entry.compressedSize
     if (stop > end.directoryAt) throw damaged('a member reaches into the directory')
-    taken.push([end.start + entry.relativeOffsetOfLocalHeader, end.start + stop])
+    const streamed = local.described || entry.compressedSize === 0
+    taken.push([end.start + entry.relativeOffsetOfLocalHeader, end.start + stop, streamed])
     first = Math.min(first, entry.relativeOffsetOfLocalHeader)
     if (entry.compressedSize === 0 && entry.uncompressedSize === 0) continue
     const name = entry.fileNameRaw.toString('utf8')
@@ -104,20 +101,22 @@ async function lookIntoMembers(
     need(method, `zip with method ${method}`)
     const data = rangeOf(source, local.dataAt, entry.compressedSize)
     if (method === 'Store') {
-      const format = formatOf(await data.read(0, headBytes))
-      if (format !== undefined)
-        await member({ name, format, source: data, unpackedSize: undefined })
+      await member({ name, format: undefined, source: data, unpackedSize: undefined })
     } else if (method === 'Deflate') {
       const head = await beginningOf(data, entry.uncompressedSize)
       seen.unpacked(head.length)
-      const format = formatOf(head)
-      if (format !== undefined)
-        await member({ name, format, source: data, unpackedSize: entry.uncompressedSize })
+      const format = formatOf(head.subarray(0, headBytes))
+      // A small one is unpacked by now.
+      if (head.length === entry.uncompressedSize && head.length <= seen.free)
+        await seen.holding(head.length, () =>
+          member({ name, format, source: bytesOf(head), unpackedSize: undefined }),
+        )
+      else await member({ name, format, source: data, unpackedSize: entry.uncompressedSize })
     }
   }
   if ((await source.read(at, 4)).equals(directoryMagic))
     throw damaged('its directory has more entries than it says')
-  if (end.start + first > 0) need('prefixed', 'zip behind other data')
+  if (end.start + first > 0) need(prefix, 'zip behind other data')
   await findHidden(whole, taken, seen.signal)
 }
 
@@ -138,7 +137,7 @@ async function localOf(
   zip: ZipFile,
   entry: Entry,
   need: (kind: string, what: string) => void,
-): Promise<{ dataAt: number }> {
+): Promise<{ dataAt: number; described: boolean }> {
   const local = await zip.readLocalFileHeaderPromise(entry)
   const flags = local.generalPurposeBitFlag
   const described = (flags & 8) !== 0
@@ -156,10 +155,10 @@ async function localOf(
   if (compressedSize !== entry.compressedSize && compressedSize !== unknownSize)
     if (!described || compressedSize !== 0)
       throw damaged('a member and the directory disagree about its size')
-  return { dataAt: local.fileDataStart }
+  return { dataAt: local.fileDataStart, described }
 }
 
-/** The first unpacked bytes, of so many that it says it has. */
+/** The first unpacked bytes or all, of so many that it says it has. */
 async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer> {
   const steps = unpackedSize <= small ? [headBytes] : beginnings
   for (const length of steps) {
@@ -167,8 +166,7 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
     const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: mostAtOnce }
     try {
       const head = inflateRawSync(bytes, options)
-      if (head.length >= headBytes || length >= packed.size || length === headBytes)
-        return head.subarray(0, headBytes)
+      if (head.length >= headBytes || length >= packed.size || length === headBytes) return head
     } catch {
       throw damaged('the data of a member is damaged')
     }
@@ -176,24 +174,40 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
   return Buffer.alloc(0)
 }
 
+/** A place of the file with something in it; `streamed`: a reader that never sees the directory goes by the data for its end. */
+type Taken = [from: number, to: number, streamed: boolean]
+
 /** Members that the directory does not name: in front of it, between the others, or behind it. */
 async function findHidden(
   whole: Source,
-  taken: readonly Range[],
+  taken: readonly Taken[],
   signal: AbortSignal,
 ): Promise<void> {
-  let free = 0
+  let [free, behindStream] = [0, false]
   const ranges = taken.toSorted(([a], [b]) => a - b)
-  for (const [from, to] of [...ranges, [whole.size, whole.size] as const]) {
+  for (const [from, to, streamed] of [...ranges, [whole.size, whole.size, false] as Taken]) {
+    const gap = rangeOf(whole, free, from - free)
+    if (behindStream && gap.size > longestDescriptor && !(await isKnownGap(gap)))
+      throw damaged('the data of a member goes on behind what its directory says')
     // A data descriptor fits between two members, a member does not.
-    if (from - free > localBytes) {
-      const gap = rangeOf(whole, free, from - free)
+    if (gap.size > localBytes)
       for await (const at of placesOf(gap, localHeader.magic, signal))
         if (localHeader.isPlausible(await gap.read(at, 64)))
           throw damaged('it holds members that its directory does not name')
-    }
-    free = Math.max(free, to)
+    if (to >= free) [free, behindStream] = [to, streamed]
   }
+}
+
+const longestDescriptor = 24
+const apkSigned = Buffer.from('APK Sig Block 42')
+
+/** The signatures of an Android package, or zeros that fill up to a page. */
+async function isKnownGap(gap: Source): Promise<boolean> {
+  const end = await gap.read(gap.size - apkSigned.length, apkSigned.length)
+  if (end.equals(apkSigned)) return true
+  for await (const chunk of chunksOf(gap, longestDescriptor))
+    if (chunk.some((byte) => byte !== 0)) return false
+  return true
 }
 
 class Reader extends RandomAccessReader {

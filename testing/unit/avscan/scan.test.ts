@@ -225,6 +225,15 @@ describe('scanMessage', () => {
     expect(bench.published[0]?.json).to.have.nested.property('data.scan.complete', false)
   })
 
+  it('calls unscannable what a browser unpacks by its Content-Encoding and no engine does', async () => {
+    const version = put('hello')
+    version.contentEncoding = 'br'
+
+    await scan(version)
+
+    expect(isProven(version)).to.include({ reason: 105 })
+  })
+
   it('calls a container unscannable that the engine does not open: 105, tag no, never deleted', async () => {
     const version = bench.store.put(bucket, 'a.rar', fixtureOf('rar5') as Buffer)
 

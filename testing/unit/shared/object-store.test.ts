@@ -203,6 +203,19 @@ describe('createObjectStore', () => {
     expect(await rejection(store.open(object))).to.be.instanceOf(OutageError)
   })
 
+  it('reads the Content-Encoding, and leaves the bytes as they are', async () => {
+    await answering(200, 'abc', {
+      'content-length': '3',
+      'last-modified': lastModified,
+      'content-encoding': 'br',
+    })
+
+    const { contentEncoding, body } = await store.open(object)
+
+    expect(contentEncoding).to.equal('br')
+    expect((await buffer(body)).toString()).to.equal('abc')
+  })
+
   it('reads size, etag, version, time and number of tags, of exactly the key', async () => {
     let path: string | undefined
     await serve((request, response) => {
@@ -226,6 +239,7 @@ describe('createObjectStore', () => {
       size: 3,
       etag: 'e',
       versionId: undefined,
+      contentEncoding: undefined,
       lastModified: new Date(lastModified),
       tagCount: 2,
       servedAt: new Date('2026-11-21T04:00:07Z'),

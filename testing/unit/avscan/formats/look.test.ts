@@ -46,6 +46,41 @@ const tarWith = (bytes: Buffer) =>
     { name: 'last.txt', bytes: Buffer.alloc(70_000) },
   ])
 
+const pdfOf = (dictionary: string, stream: Buffer) =>
+  Buffer.concat([
+    Buffer.from(`%PDF-1.4\n1 0 obj\n<<${dictionary}/Length ${stream.length}>>\nstream\n`),
+    stream,
+    Buffer.from('\nendstream\nendobj\n'),
+  ])
+
+/** As the predictor of PNG that takes nothing away leaves them. */
+function rows(bytes: Buffer): Buffer {
+  const parts: Buffer[] = []
+  for (let at = 0; at < bytes.length; at += 4) parts.push(Buffer.of(0), bytes.subarray(at, at + 4))
+  return Buffer.concat(parts)
+}
+
+function ascii85(bytes: Buffer): string {
+  const padded = Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)])
+  let text = ''
+  for (let at = 0; at < padded.length; at += 4) {
+    let group = ''
+    for (let [left, count] = [padded.readUInt32BE(at), 0]; count < 5; count++) {
+      group = String.fromCharCode(33 + (left % 85)) + group
+      left = Math.floor(left / 85)
+    }
+    text += group
+  }
+  return `${text}~>`
+}
+
+/** What a zip has before its directory. */
+const local = (name: string, version = 20) => {
+  const header = Buffer.from(zipOf([{ name, bytes: Buffer.from('hello') }]))
+  header.writeUInt16LE(version, 4)
+  return header.subarray(0, header.indexOf('PK\x01\x02', 0, 'latin1'))
+}
+
 describe('look', () => {
   // Otherwise a fixture would answer another question than the one that is asked.
   describe('sees in the fixture of', () => {
@@ -113,6 +148,67 @@ describe('look', () => {
       expect(await kindsIn(cut)).to.include.members(['rar5', 'gzip:several'])
     })
 
+    it('members that begin with nothing known, by their end', async () => {
+      const bytes = Buffer.concat([Buffer.from('X'), fixture('zip:LZMA')])
+      const tar = tarOf([{ name: 'a', bytes }])
+      const large = Buffer.concat([Buffer.alloc(5_000_000, 'x'), fixture('zip:LZMA')])
+
+      for (const whole of [zipOf([{ name: 'a', bytes }]), tar, gzipSync(tar), gzipSync(bytes)])
+        expect(await kindsIn(whole)).to.include('zip:LZMA')
+      for (const whole of [
+        zipOf([{ name: 'a', bytes: large }]),
+        gzipSync(tarOf([{ name: 'a', bytes: large }])),
+        gzipSync(large),
+      ])
+        expect(await kindsIn(whole)).to.include('zip:LZMA')
+    })
+
+    it('members whose name or end says what they are', async () => {
+      const dmg = Buffer.alloc(600)
+      dmg.write('koly\0\0\0\x04', 88, 'latin1')
+      const zip = zipOf([
+        { name: 'a.br', bytes: Buffer.from('some text') },
+        { name: 'b', bytes: dmg },
+      ])
+
+      expect(await kindsIn(zip)).to.include.members(['brotli', 'dmg'])
+    })
+
+    it('a file attached to a PDF, with no type or another filter, or far behind its name', async () => {
+      const zip = fixture('zip:LZMA')
+      const hex = Buffer.from(`${zip.toString('hex')}>`)
+      const runs = Buffer.concat(
+        Array.from({ length: Math.ceil(zip.length / 100) }, (_, index) => {
+          const run = zip.subarray(index * 100, index * 100 + 100)
+          return Buffer.concat([Buffer.from([run.length - 1]), run])
+        }),
+      )
+      for (const [dictionary, stream] of [
+        ['/Filter/FlateDecode', deflateSync(zip)],
+        ['', zip],
+        ['/Type/XObject/Filter/FlateDecode', deflateSync(zip)],
+        ['/Filter/ASCIIHexDecode', hex],
+        ['/X/LZWDecode/Filter[/Crypt/FlateDecode]', deflateSync(zip)],
+        ['/Filter/FlateDecode/DecodeParms<</Predictor 12/Columns 4>>', deflateSync(rows(zip))],
+        ['/Filter[/ASCII#48exDecode]/Type/EmbeddedFile', hex],
+        ['/Filter/RunLengthDecode', runs],
+        [`/Filter/FlateDecode/Desc(${'x'.repeat(5_000)})`, deflateSync(zip)],
+        ['/Filter[/AHx/Fl]/Type/EmbeddedFile', Buffer.from(deflateSync(zip).toString('hex'))],
+      ] as const) {
+        const pdf = pdfOf(dictionary, stream)
+        expect(await kindsIn(pdf), dictionary).to.include.members(['pdf:attachment', 'zip:LZMA'])
+      }
+      expect(await kindsIn(pdfOf('/Type/EmbeddedFile/Filter/LZWDecode', zip))).to.include(
+        'pdf:LZWDecode',
+      )
+    })
+
+    it('a file attached to a PDF in ASCII 85', async () => {
+      const pdf = pdfOf('/Type/EmbeddedFile/Filter/A85', Buffer.from(ascii85(fixture('zip:LZMA'))))
+
+      expect(await kindsIn(pdf)).to.include('zip:LZMA')
+    })
+
     it('a file attached to a PDF', async () => {
       const stream = deflateSync(fixture('zip:LZMA'))
       const pdf = Buffer.concat([
@@ -167,12 +263,49 @@ describe('look', () => {
         expect(await reasonsIn(bytes)).to.include(106)
       })
 
+    for (const [title, hidden] of Object.entries({
+      'a tab in its name': local('a\tb'),
+      'a long name': local('x'.repeat(5_000)),
+      'a strange version': local('a', 0x314),
+    }))
+      it(`a zip behind a member with ${title}`, async () => {
+        expect(await reasonsIn(Buffer.concat([hidden, zip]))).to.deep.equal([106])
+      })
+
+    it('a zip whose directory says that a member is empty, and it is not', async () => {
+      const bytes = zipOf([{ name: 'a', bytes: Buffer.from('hello '.repeat(100)) }])
+      const at = bytes.indexOf('PK\x01\x02', 0, 'latin1')
+      const streamed = Buffer.concat([
+        bytes.subarray(0, at),
+        Buffer.from('PK\x07\x08', 'latin1'),
+        bytes.subarray(14, 26),
+        bytes.subarray(at),
+      ])
+      streamed.writeUInt32LE(at + 16, streamed.length - 6)
+      for (const place of [0, at + 16 + 2]) {
+        streamed.writeUInt16LE(8, place + 6)
+        streamed.fill(0, place + 14, place + 26)
+      }
+      expect(await reasonsIn(streamed)).to.deep.equal([106])
+    })
+
     it('a zip whose directory has more entries than it says', async () => {
       const several = Buffer.from(fixture('zip:Deflate'))
       several.writeUInt16LE(1, several.length - 14)
       several.writeUInt16LE(1, several.length - 12)
 
       expect(await reasonsIn(several)).to.deep.equal([106])
+    })
+
+    it('a tar with a PAX header that is larger than any is', async () => {
+      const tar = Buffer.from(fixture('tar:pax-size'))
+      const at = tar.indexOf('pax\0', 0, 'latin1')
+      tar.write('00010000000\0', at + 124, 'latin1')
+      tar.fill(0x20, at + 148, at + 156)
+      const sum = tar.subarray(at, at + 512).reduce((all, byte) => all + byte, 0)
+      tar.write(`${sum.toString(8).padStart(6, '0')}\0 `, at + 148, 'latin1')
+
+      expect(await reasonsIn(tar)).to.deep.equal([106])
     })
 
     it('a 7z that is cut', async () => {
@@ -199,6 +332,25 @@ describe('look', () => {
     expect(await reasonsIn(Buffer.concat([...few, large, ...few]))).to.deep.equal([])
     for (const last of [empty.subarray(0, -9), empty.subarray(0, -1), large.subarray(0, -9)])
       expect(await reasonsIn(Buffer.concat([...few, last]))).to.deep.equal([106])
+  })
+
+  it('goes on behind zeros between the members of a gzip', async () => {
+    const bytes = Buffer.concat([gzipSync(''), Buffer.alloc(16), gzipSync(fixture('rar5'))])
+    expect(await kindsIn(bytes)).to.include.members(['gzip:zeros', 'rar5'])
+  })
+
+  it('goes by the Content-Encoding of an object', async () => {
+    for (const [encoding, kinds] of Object.entries({
+      br: ['brotli'],
+      'gzip, Deflate': ['deflate'],
+      zstd: ['zstd'],
+      'aws-chunked': [],
+      'utf-8': [],
+    })) {
+      const seen = new Seen(never)
+      await look(bytesOf(Buffer.from('text')), 'a', seen, encoding)
+      expect([...seen.needs.keys()], encoding).to.deep.equal(kinds)
+    }
   })
 
   it('lets zeros and a signature stand behind a gzip', async () => {
@@ -278,13 +430,22 @@ describe('look', () => {
         expect([...seen.needs.keys()]).to.include.members(['tar', 'rar5'])
       })
 
-    it('but not when a zip may end there (101)', async () => {
+    it('and sees a zip behind it (105), but takes no last member for one', async () => {
       const zip = zipOf([{ name: 'a', bytes: Buffer.from('a') }])
-      const both = Buffer.concat([tarWith(Buffer.from('text')), zip])
+      const large = { name: 'large.txt', bytes: Buffer.alloc(300_000) }
+      const behind = Buffer.concat([tarOf([large]), zip])
+      const last = tarOf([large, { name: 'a.zip', bytes: zip }])
 
-      expect(
-        await reasonsIn(gzipSync(tarOf([{ name: 'a.tar', bytes: both }])), limits),
-      ).to.deep.equal([101])
+      for (const [inner, isFound] of [
+        [behind, true],
+        [last, false],
+      ] as const)
+        for (const bytes of [inner, tarOf([{ name: 'a.tar', bytes: inner }])]) {
+          const seen = await seenIn(gzipSync(bytes), limits)
+
+          expect(seen.problems).to.deep.equal([])
+          expect(seen.needs.has('zip:displaced')).to.equal(isFound)
+        }
     })
 
     it('but not when it is cut, or of another size than the zip says (106)', async () => {
@@ -293,7 +454,7 @@ describe('look', () => {
       const central = zip.lastIndexOf('PK\x01\x02')
       zip.writeUInt32LE(layer.bytes.length - 600, central + 24)
 
-      expect(await reasonsIn(gzipSync(tarOf([cut])), limits)).to.deep.equal([106])
+      expect(new Set(await reasonsIn(gzipSync(tarOf([cut])), limits))).to.deep.equal(new Set([106]))
       expect(await reasonsIn(zip, limits)).to.include(106)
     })
   })
@@ -404,6 +565,18 @@ describe('look', () => {
       'a PDF of streams without an end': Buffer.concat([
         Buffer.from('%PDF-1.4'),
         Buffer.alloc(4_000_000, '/EmbeddedFile >> stream\n'),
+      ]),
+      'a PDF of streams': Buffer.concat([
+        Buffer.from('%PDF-1.4'),
+        Buffer.alloc(4_000_000, '1 0 obj<</Filter/A85/Filter/Fl>>stream\nzzz\nendstream endobj\n'),
+      ]),
+      'a mail of boundaries': Buffer.concat([
+        Buffer.from('From: a\nContent-Type: x; boundary=B\n\n'),
+        Buffer.alloc(4_000_000, '--B\nContent-Transfer-Encoding: quoted-printable\n\n=50\n'),
+      ]),
+      'a file of headers of archives': Buffer.concat([
+        Buffer.from('x'),
+        Buffer.alloc(4_000_000, '7z\xbc\xaf\x27\x1c', 'latin1'),
       ]),
       'a gzip of empty members': Buffer.concat(
         Array.from({ length: 3_000 }, () => gzipSync(Buffer.alloc(0))),

@@ -31,6 +31,7 @@ describe('formatOf', () => {
     pack: latin1('\x1f\x1e\0\0\x01\0\x08abc'),
     deb: latin1('!<arch>\ndebian-binary   '),
     ar: latin1('!<arch>\na.o'),
+    'cpio:odc': latin1(`070707${'0'.repeat(70)}${'long/'.repeat(40)}\0`),
     iso: padded(32_769, 'CD001'),
     btrfs: padded(65_600, '_BHRfS_M'),
     zlib: deflateSync(Buffer.from('some text')),

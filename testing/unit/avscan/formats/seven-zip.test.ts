@@ -38,11 +38,26 @@ const headerBomb = () =>
       'qsbfyGJTppCy1b6wSJeVIwnJsEaSNGeEkIRWFUJen77+Ag==',
   )
 
+/** Packed with LZMA twice. */
+const chain = () =>
+  unpacked(
+    'M6/as15dhoHlRo5zXxADBCRB6ZUrvnxlYOC+dyTT+nK1gEBAaa6lp4W/7q7SOQL8Qedl93W8EnY8eiX6/5zHE+y+rW' +
+      'Nv9rkq3LpIvuK3dpP2M/npDZPeWNR56jzxPp+00OfY3l8z4v+FPp1zlYGRhY2BkTOIgZ2bkYFJmZmRkTWWQYCBAcFi' +
+      'ZOBxd2Hg4GK0OR+YwcDAyijJyQADgrwMqQx6DMkM+Qy5QK4IFyNDwHR1E+/au4yibIwMCg1LGhkYAA==',
+  )
+
 const reasonsIn = async (bytes: Buffer) => {
   const seen = new Seen(new AbortController().signal)
   await look(bytesOf(bytes), 'a.7z', seen)
   return seen.problems.map(({ reason }) => reason)
 }
+
+const kindsOf = async (bytes: Buffer) => {
+  const seen = new Seen(new AbortController().signal)
+  await look(bytesOf(bytes), 'a.7z', seen)
+  return [...seen.needs.keys()]
+}
+const kindsIn = (kind: string) => kindsOf(fixtureOf(kind) as Buffer)
 
 describe('7z', function () {
   this.timeout(20_000)
@@ -77,6 +92,13 @@ describe('7z', function () {
 
     expect((await rejection(looking)).message).to.equal('shutdown')
     expect(await reasonsIn(bytes)).to.deep.equal([])
+  })
+
+  it('is asked for as the whole chain of its coders', async () => {
+    expect(await kindsOf(chain())).to.deep.equal(['7z:LZMA+LZMA'])
+    expect(fixtureOf('7z:LZMA+LZMA')).to.equal(undefined)
+    expect(await kindsIn('7z:ARM+LZMA')).to.deep.equal(['7z:ARM+LZMA'])
+    expect(await kindsIn('7z:BCJ2+LZMA2+LZMA+LZMA')).to.deep.equal(['7z:BCJ2+LZMA2+LZMA+LZMA'])
   })
 
   it('is read one at a time, each with its own answer', async () => {
