@@ -16,6 +16,9 @@ export const outcomeOf = ({ body }: ReceivedRequest) => body.type.replace(/^obje
 /** VersityGW's keys are paths: `a//b` is `a/b` there, and so is told by a sweep. */
 export const samePlace = (key: string) => key.replaceAll(/\/{2,}/g, '/')
 
+/** What an upload's answer gives no version (MinIO: a key that ends with a slash) is told as the version called null. */
+const placeOf = (key: string, versionId = 'null') => `${samePlace(key)}\n${versionId}`
+
 export class Webhooks {
   readonly #receiver: WebhookReceiver
   readonly #byVersion = new Map<string, VersionWebhooks>()
@@ -34,7 +37,7 @@ export class Webhooks {
 
   of({ key, versionId }: Pick<Upload, 'key' | 'versionId'>): VersionWebhooks {
     this.#takeIn()
-    return this.#at(`${samePlace(key)}\n${versionId}`)
+    return this.#at(placeOf(key, versionId))
   }
 
   /**
@@ -65,7 +68,7 @@ export class Webhooks {
         this.odd.push(request)
         continue
       }
-      const found = this.#at(`${samePlace(details.objectKey)}\n${details.versionId}`)
+      const found = this.#at(placeOf(details.objectKey, details.versionId))
       if (request.body.type.startsWith('object.scan.')) found.verdicts.push(request)
       else if (request.body.type === 'object.deleted') found.deleted.push(request)
       else this.odd.push(request)
