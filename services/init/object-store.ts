@@ -5,7 +5,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
-import { Client } from 'minio'
+import { Client, type ClientOptions } from 'minio'
 import type { Config } from '../shared/config-schema.ts'
 import { describeError, errorCode, FatalError } from '../shared/errors.ts'
 import { canaryPrefix } from '../shared/messages.ts'
@@ -57,8 +57,8 @@ export async function initObjectStore({
 
 async function ensureObjectStore(input: ObjectStoreInput, report: Report): Promise<void> {
   const { config, flavour } = input
-  const client = connect(config, input.root)
-  await waitForStore(client, input, report)
+  await waitForStore(connect(config, input.root), input, report)
+  const client = connect(config, input.root, patience)
   const { buckets } = config.store
   for (const bucket of [...buckets, config.records.bucket])
     await ensureBucket(client, bucket, config, report)
@@ -113,7 +113,17 @@ export function printObjectStore({
   return `${lines.join('\n')}\n`
 }
 
-function connect(config: Config, { name, password }: Identity): Client {
+/**
+ * A store that answers its health check may still say 503 for half a minute: MinIO does while it sends the events of an outage that
+ * it has kept.
+ */
+const patience = { maximumRetryCount: 12, baseDelayMs: 200, maximumDelayMs: 5000 }
+
+function connect(
+  config: Config,
+  { name, password }: Identity,
+  retryOptions: ClientOptions['retryOptions'] = { disableRetry: true },
+): Client {
   const url = new URL(config.store.url)
   const secure = url.protocol === 'https:'
   const ca = secure ? trustedCas(config.tls.ca) : undefined
@@ -126,7 +136,7 @@ function connect(config: Config, { name, password }: Identity): Client {
     secretKey: password,
     pathStyle: true,
     transportAgent: secure ? new HttpsAgent(ca === undefined ? {} : { ca }) : new HttpAgent(),
-    retryOptions: { disableRetry: true },
+    retryOptions,
   })
 }
 
