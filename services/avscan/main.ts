@@ -61,7 +61,8 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
   const marks = createMarks(store, config)
   const news = new EngineNews(publisher)
-  const abilities = new Abilities(engines.parts, log)
+  const isBusy = () => consumer.lanes.some(({ running }) => running > 0)
+  const abilities = new Abilities(engines.parts, log, isBusy)
   const passing = {
     why: () => care.passing(judge),
     passed: (lastModified: Date) => news.passed(lastModified),

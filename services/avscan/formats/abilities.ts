@@ -1,5 +1,6 @@
 // What the engines open. It is written down nowhere but asked, of each engine under each version and signature set: a format
 // with its method is opened when the EICAR test file was found in its fixture.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Engine, Finding, Judge } from '../engines/engine.ts'
 import { RetryLaterError, toError } from '../../shared/errors.ts'
 import type { Log } from '../../shared/log.ts'
@@ -10,18 +11,24 @@ const tries = 5
 /** Versions that are remembered. */
 const mostVersions = 8
 const chunkBytes = 256 * 1024
+const busyPauseMs = 200
 
 export class Abilities {
   readonly #engines: readonly Engine[]
   readonly #log: Log
+  readonly #isBusy: () => boolean
   readonly #opens = new Map<string, Map<string, boolean>>()
   readonly #asking = new Map<string, Promise<void>>()
   #refreshing: Promise<void> | undefined
 
-  /** `engines`: each of those that a finding may come from, by its name. */
-  constructor(engines: readonly Engine[], log: Log) {
+  /**
+   * `engines`: each of those that a finding may come from, by its name. `isBusy`: whether anything is scanned at the moment; what is
+   * asked ahead does not take the engine's time from it.
+   */
+  constructor(engines: readonly Engine[], log: Log, isBusy: () => boolean = () => false) {
     this.#engines = engines
     this.#log = log
+    this.#isBusy = isBusy
   }
 
   /**
@@ -67,6 +74,7 @@ export class Abilities {
     const unopened: string[] = []
     try {
       for (const kind of kinds) {
+        while (this.#isBusy()) await sleep(busyPauseMs, undefined, { signal, ref: false })
         // One that is only being tried again has its few places for scans.
         if (engine.addresses.some(({ breaker }) => breaker !== 'closed')) return
         if (!(await this.#opensKind(by, kind, signal))) unopened.push(kind)

@@ -123,6 +123,20 @@ describe('Abilities', () => {
     expect(engine.mostAtATime).to.equal(1)
   })
 
+  it('asks nothing ahead while something is scanned, and goes on when it is over', async () => {
+    const engine = engineOf()
+    let isBusy = true
+    const abilities = new Abilities([engine], silentLog, () => isBusy)
+
+    const asking = abilities.refresh(never)
+    const unopened = await abilities.unopened(by(engine), ['gzip'], never)
+    expect([[...unopened], engine.scanned.length]).to.deep.equal([[], 1])
+    isBusy = false
+    await asking
+
+    expect(engine.scanned).to.have.length(everydayKinds().length)
+  })
+
   it('does not fail when the engine cannot be asked ahead', async () => {
     const engine = engineOf()
     engine.judge = () => {
