@@ -240,7 +240,7 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
   const { config, users, root } = input
   const login: Login = async (credentials) => {
     try {
-      await connect(config, credentials).listBuckets()
+      await connect(config, credentials, patience).listBuckets()
       return 'good'
     } catch (error) {
       const code = errorCode(error)
