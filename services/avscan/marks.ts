@@ -54,9 +54,7 @@ export class Marks extends Proofs {
     const { tags: useTags, tagKey } = this.#options
     // Right before they are replaced: what the application, or another worker, has written since the download must stay.
     const present = await this.store.tags(referenceOf(object))
-    const callers = Object.fromEntries(
-      Object.entries(present).filter(([key]) => !this.#isOurs(key)),
-    )
+    const callers = this.#callersOf(present)
     const count = Object.keys(callers).length
     const fits = useTags && count + 2 <= maxTags
     const before =
@@ -111,15 +109,16 @@ export class Marks extends Proofs {
   async withdraw(object: Marked): Promise<void> {
     try {
       const tags = await this.store.tags(referenceOf(object))
-      const callers = Object.fromEntries(Object.entries(tags).filter(([key]) => !this.#isOurs(key)))
-      await this.store.setTags(referenceOf(object), callers)
+      await this.store.setTags(referenceOf(object), this.#callersOf(tags))
     } catch (error) {
       if (!(error instanceof ObjectGoneError)) throw error
     }
   }
 
-  #isOurs(key: string): boolean {
-    return ours.some((suffix) => key === `${this.#options.tagKey}${suffix}`)
+  #callersOf(tags: Tags): Tags {
+    const isOurs = (key: string) =>
+      ours.some((suffix) => key === `${this.#options.tagKey}${suffix}`)
+    return Object.fromEntries(Object.entries(tags).filter(([key]) => !isOurs(key)))
   }
 
   #prove({ bucket, key, facts }: Marked, mark: Mark, firstJudgedAt: Date): string {
