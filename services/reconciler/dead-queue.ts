@@ -38,6 +38,8 @@ const returnedMs = 2000
  * @throws FatalError when there is no broker, queue or right
  */
 export async function openDeadQueue(config: Config, window: number): Promise<DeadQueue> {
+  const { host, port } = config.broker
+  let [what, hint] = [`broker ${host}:${port} cannot be reached`, 'make status shows what runs']
   let model: ChannelModel | undefined
   try {
     const { url, socket } = amqpOptions(config)
@@ -48,17 +50,19 @@ export async function openDeadQueue(config: Config, window: number): Promise<Dea
     model.on('error', () => {})
     const channel = await model.createChannel()
     channel.on('error', () => {})
-    const { messageCount, consumerCount } = await channel.checkQueue(names.dead)
-    return new Reader(model, channel, window, messageCount, consumerCount)
+    const { consumerCount } = await channel.checkQueue(names.dead)
+    // RabbitMQ tells a queue without a leader as empty, and one that starts as half full. A get is answered by a leader
+    // only, after everything before it.
+    what = `queue ${names.dead} of broker ${host}:${port} does not answer`
+    hint = 'restart the broker; what is in the queue stays in it'
+    const first = await channel.get(names.dead)
+    const { messageCount } = await channel.checkQueue(names.dead)
+    if (first !== false) channel.nack(first, false, true)
+    const count = messageCount + (first === false ? 0 : 1)
+    return new Reader(model, channel, window, count, consumerCount)
   } catch (thrown) {
     await model?.close().catch(() => {})
-    const { host, port } = config.broker
-    throw (
-      permanentProblem(toError(thrown), config) ??
-      new FatalError(`broker ${host}:${port} cannot be reached`, 'make status shows what runs', {
-        cause: thrown,
-      })
-    )
+    throw permanentProblem(toError(thrown), config) ?? new FatalError(what, hint, { cause: thrown })
   }
 }
 

@@ -449,6 +449,7 @@ describe('startConsumer on a real RabbitMQ', function () {
     await lane.put('before')
     await emptied()
 
+    await broker.keepQueues()
     await broker.kill()
     await eventually(() => !lane.consumer.ready && !lane.publisher.connected)
     await broker.start()

@@ -130,6 +130,19 @@ describe('dead letters on a real RabbitMQ', function () {
       expect(stdout).to.match(/^\ds +delivery_limit +s3minioqueue +b\/killer$/m)
     })
 
+    it('calls no queue empty that has no leader', async () => {
+      await letters.put(3)
+      const leader = `{'${letters.vhost}_${names.dead}', node()}`
+      await broker.ctl('eval', `ra:stop_server(quorum_queues, ${leader}).`)
+
+      const { code, stderr } = await letters.run('replay')
+
+      await broker.ctl('eval', `ra:restart_server(quorum_queues, ${leader}).`)
+      expect(code).to.equal(1)
+      expect(stderr).to.match(/queue avscan.dead of broker \S+ does not answer/)
+      await allBack(3)
+    })
+
     it('refuses what it does not know, with its usage', async () => {
       const wrong = await letters.run('dead', '--all')
 
@@ -321,6 +334,7 @@ describe('replay while the broker is killed', function () {
     if (noTlsRabbitmq !== undefined) this.skip()
     const broker = await startOwnTlsRabbitmq()
     const letters = await openDeadLetters(broker)
+    await broker.keepQueues()
     await letters.put(400)
     const { child, ended } = letters.spawn('replay')
     await eventually(async () => (await letters.count(queue)) >= 100, soon)
@@ -332,7 +346,8 @@ describe('replay while the broker is killed', function () {
     expect(code).to.equal(1)
     expect(stdout).to.match(/^ended early: .*(connection|channel).*\nNothing is lost/m)
     await broker.start()
-    expect((await letters.run('replay')).code).to.equal(0)
+    const next = await letters.run('replay')
+    expect(next.code, next.stderr).to.equal(0)
     const found = (await letters.take(queue)).map(({ id }) => id)
     expect(new Set(found).size).to.equal(400)
     expect(found.length).to.be.within(400, 401)

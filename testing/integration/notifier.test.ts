@@ -307,6 +307,7 @@ describe('notifier', function () {
   it('goes on after the broker was away', async function () {
     this.timeout(120_000)
     const running = await start()
+    await broker.keepQueues()
     await broker.kill()
     await eventually(async () => (await running.get('/readyz')).status === 503)
     await broker.start()

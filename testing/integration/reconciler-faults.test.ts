@@ -38,6 +38,7 @@ for (const flavour of storeFlavours) {
       objects = put.flat().map(named).toSorted()
       await bench.begin()
       await bench.idle()
+      await broker.keepQueues()
     })
     after(async () => {
       await bench?.close()
@@ -213,6 +214,7 @@ for (const flavour of storeFlavours) {
       await canaryIs('passing')
       await bench.swept('gap: start')
 
+      await broker.keepQueues()
       await broker.kill()
       await eventually(async () => (await bench.facts()).events?.gap.length !== 0)
       const lost = await bench.put('while-the-broker-was-away')

@@ -117,6 +117,7 @@ describe('event targets of MinIO', function () {
   })
 
   it('lose nothing on the spool lane while the broker is down', async () => {
+    await broker.keepQueues()
     await broker.kill()
     const keys = await upload(100, 'down/')
     await broker.start()

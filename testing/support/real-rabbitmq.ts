@@ -1,11 +1,12 @@
 // A real RabbitMQ of a test's own: own folder, cookie, epmd and free ports on 127.0.0.1, gone afterwards.
 import { connect } from 'amqplib'
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 import { request } from 'undici'
 import type { Config } from '../../services/shared/config-schema.ts'
 import { topology } from '../../services/shared/topology.ts'
@@ -34,11 +35,23 @@ export interface RealRabbitmq {
   createVhost(name: string): Promise<void>
   /** The management API: `api('GET', '/api/queues')`. */
   api(method: string, path: string, body?: unknown): Promise<unknown>
-  /** As kill -9. */
+  /** As kill -9. Of queues that are younger than a second: only after `keepQueues`. */
   kill(): Promise<void>
+  /** See `writeRaftTerms`. */
+  keepQueues(): Promise<void>
   /** After `kill`, on the same ports and data. */
   start(): Promise<void>
   close(): Promise<void>
+}
+
+/**
+ * Writes what RabbitMQ 3.10 keeps of a new quorum queue in memory for up to a second (its Raft term and directory): a queue of
+ * a broker that was killed before has no leader ever after.
+ * @param scripts the folder of rabbitmqctl
+ */
+export async function writeRaftTerms(scripts: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const sync = ['eval', '[ok = dets:sync(Table) || Table <- dets:all()].']
+  await promisify(execFile)(join(scripts, 'rabbitmqctl'), sync, { env })
 }
 
 /** A broker that takes connections; that takes some seconds. Close it. */
@@ -143,6 +156,7 @@ export async function startRabbitmq(): Promise<RealRabbitmq> {
       await broker.api('PUT', `/api/permissions/${vhost}/${user}`, everything)
     },
     kill: () => end(child),
+    keepQueues: () => writeRaftTerms(dirname(program), env),
     async start() {
       child = run()
       await isReady()

@@ -13,6 +13,7 @@ import { promisify } from 'node:util'
 import { Agent, request } from 'undici'
 import { eventually } from './eventually.ts'
 import { testCerts, type TestCerts } from './test-certs.ts'
+import { writeRaftTerms } from './real-rabbitmq.ts'
 import { freePorts, startProcess, testFolder, type TestProcess } from './test-process.ts'
 
 const scripts = ['/usr/lib/rabbitmq/bin', '/opt/rabbitmq/sbin'].find((path) =>
@@ -37,8 +38,10 @@ export interface TlsRabbitmq {
   /** A new empty vhost with all rights for the administrator; returns its name. */
   addVhost(): Promise<string>
   ctl(...args: string[]): Promise<string>
-  /** As kill -9. */
+  /** As kill -9. Of queues that are younger than a second: only after `keepQueues`. */
   kill(): Promise<void>
+  /** See `writeRaftTerms`. */
+  keepQueues(): Promise<void>
   /** After `kill`, on the same ports with the same data. */
   start(): Promise<void>
 }
@@ -135,6 +138,7 @@ export async function startOwnTlsRabbitmq(): Promise<TlsRabbitmq> {
     )
     if (!started.running) throw new Error(`RabbitMQ ended:\n${started.log().slice(-2000)}`)
   }
+  const toolEnv = { PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8', ...env }
   await start()
   let vhosts = 0
   return {
@@ -166,10 +170,11 @@ export async function startOwnTlsRabbitmq(): Promise<TlsRabbitmq> {
     },
     async ctl(...args) {
       const { stdout } = await promisify(execFile)(join(scripts, 'rabbitmqctl'), args, {
-        env: { PATH: process.env['PATH'] ?? '', LANG: 'C.UTF-8', ...env },
+        env: toolEnv,
       })
       return stdout
     },
     kill: async () => child?.kill(),
+    keepQueues: () => writeRaftTerms(scripts, toolEnv),
   }
 }
