@@ -1,17 +1,7 @@
-// The few calls that we make to an S3-compatible store, over the `minio` package, with its errors in our words.
+// The few calls that we make to an S3-compatible store, with its errors in our words.
 import { createHash } from 'node:crypto'
-import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type IncomingMessage,
-  type RequestOptions,
-} from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { text } from 'node:stream/consumers'
-import { createSecureContext } from 'node:tls'
-import aws4 from 'aws4'
+import type { Readable } from 'node:stream'
 import { XMLBuilder, XMLParser } from 'fast-xml-parser'
-import { Client } from 'minio'
 import {
   errorCode,
   FatalError,
@@ -21,25 +11,9 @@ import {
   toError,
 } from './errors.ts'
 import { isOverwritable, nullVersion, type ObjectRef } from './messages.ts'
-import { endWhenSilent } from './silence.ts'
-import { tlsProblem, trustedCas } from './trust.ts'
-import {
-  listVersionPages,
-  type ObjectVersion,
-  type VersionPage,
-  queryEncode,
-} from './version-listing.ts'
-
-export interface StoreOptions {
-  url: string
-  region: string
-  user: string
-  password: string
-  /** PEM file with a CA to trust besides the public ones; '' for none. */
-  caFile: string
-  /** Longest silence of the store before it answers. */
-  timeoutMs: number
-}
+import { connectS3, queryEncode, type S3Answer, type StoreOptions } from './s3-request.ts'
+import { tlsProblem } from './trust.ts'
+import { listVersionPages, type ObjectVersion, type VersionPage } from './version-listing.ts'
 
 /** What the store says about one version. */
 export interface ObjectFacts {
@@ -59,7 +33,7 @@ export interface OpenObject extends ObjectFacts {
   /** As the uploader gave it; browsers undo it. */
   contentEncoding?: string | undefined
   /** The caller reads it to its end or destroys it. */
-  body: IncomingMessage
+  body: Readable
 }
 
 /** What `init object-store` found out about a bucket and left in the records bucket for the workers. */
@@ -124,70 +98,13 @@ const refused = new Set([
   'InvalidAccessKey',
 ])
 
-/** The store's own trouble, or a proxy's in front of it. */
-const troubled = (status: number) =>
-  (status >= 500 && status !== 501) || status === 408 || status === 429
-
-/** As the minio package makes it, an object of its own for each request. */
-type StoreRequest = Omit<RequestOptions, 'headers'> & { headers: Record<string, string> }
+const silent = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
+/** Our request was never sent, for something in it cannot be: no outage, which would be waited for without end. */
+const unsendable = new Set(['UND_ERR_INVALID_ARG', 'ERR_INVALID_CHAR'])
 
 export function createObjectStore(options: StoreOptions): ObjectStore {
-  const url = new URL(options.url)
-  const secure = url.protocol === 'https:'
-  // A context and not `ca`: the agent would parse all those certificates for each connection, and copy them into the name by
-  // which it looks for a free one, at each request (2 ms and hundreds of kilobytes).
-  const ca = secure ? trustedCas(options.caFile) : undefined
-  const secureContext = ca === undefined ? undefined : createSecureContext({ ca })
-  const pool = { keepAlive: true, maxSockets: 256, scheduling: 'lifo' as const }
-  const agent = secure
-    ? new HttpsAgent({ ...pool, ...(secureContext === undefined ? {} : { secureContext }) })
-    : new HttpAgent(pool)
-  const request = secure ? httpsRequest : httpRequest
-  const where = `store ${url.host}`
-  // The minio package derives its key anew for each request, a tenth of what a scan of a small object costs. It still signs where
-  // there is no TLS, for there it also signs what the body is.
-  const credentials = { accessKeyId: options.user, secretAccessKey: options.password }
-  const signed = (unsigned: StoreRequest) => {
-    const headers = { ...unsigned.headers, 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD' }
-    const facts = { ...unsigned, headers, service: 's3', region: options.region }
-    return aws4.sign(facts as Parameters<typeof aws4.sign>[0], credentials) as RequestOptions
-  }
-  const silent = () => new StoreUnavailableError(`the store was silent for ${options.timeoutMs} ms`)
-  const client = new Client({
-    endPoint: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
-    useSSL: secure,
-    region: options.region,
-    ...(secure ? {} : { accessKey: options.user, secretKey: options.password }),
-    pathStyle: true,
-    transportAgent: agent,
-    // Retries are the consumer's business: it counts them and survives a crash.
-    retryOptions: { disableRetry: true },
-    transport: {
-      request: (unsigned: StoreRequest, answered: (response: IncomingMessage) => void) => {
-        const sent = request(secure ? signed(unsigned) : unsigned, (response) => {
-          // From here on a quiet connection may be our own backpressure; the body has its own clock.
-          sent.setTimeout(0)
-          endWhenSilent(response, options.timeoutMs, silent)
-          const status = response.statusCode ?? 0
-          // Of a HEAD it is all that is said, and the minio package has no word for it.
-          if (status === 412 && unsigned.method === 'HEAD') {
-            response.resume()
-            sent.emit('error', Object.assign(new Error('412'), { code: 'PreconditionFailed' }))
-            return
-          }
-          if (!troubled(status)) return answered(response)
-          // The minio package leaves such an answer unread, which keeps its connection for good.
-          response.resume()
-          sent.emit('error', new StoreUnavailableError(`${where} answered ${status}`))
-        })
-        // The minio package pipes even the smallest body; so it leaves together with its head, and `end` uncorks.
-        sent.cork()
-        sent.setTimeout(options.timeoutMs, () => sent.destroy(silent()))
-        return sent
-      },
-    } as never,
-  })
+  const where = `store ${new URL(options.url).host}`
+  const s3 = connectS3(options)
   const translated = async <T>(what: string, call: () => Promise<T>): Promise<T> => {
     try {
       return await call()
@@ -195,6 +112,8 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       const error = toError(thrown)
       if (error instanceof StoreUnavailableError) throw error
       const code = errorCode(error)
+      if (code !== undefined && silent.has(code))
+        throw new StoreUnavailableError(`the store was silent for ${options.timeoutMs} ms`)
       // A 404 without a body: all that HEAD can say, but no word of the store's on a GET.
       if (
         code !== undefined &&
@@ -207,7 +126,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       if (
         code === undefined ||
         away.has(code) ||
-        /^E[A-Z_]+$|^UND_|^ERR_|^CERT_|^UNABLE_/.test(code) ||
+        (/^E[A-Z_]+$|^UND_|^ERR_|^CERT_|^UNABLE_/.test(code) && !unsendable.has(code)) ||
         tlsProblem(error) !== undefined
       )
         throw new StoreUnavailableError(`${where}: ${what}`, { cause: error })
@@ -219,9 +138,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     listVersionPages(
       (query) =>
         translated(`list the versions of ${bucket}/${prefix}`, async () =>
-          text(
-            await client.makeRequestAsync({ method: 'GET', bucketName: bucket, query }, '', [200]),
-          ),
+          readAll(await s3.request({ method: 'GET', bucket, query })),
         ),
       prefix,
       after,
@@ -229,23 +146,23 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
 
   const head = (object: ObjectRef) =>
     translated(`head ${named(object)}`, async () => {
-      const answer = await client.makeRequestAsync(
-        { method: 'HEAD', ...address(object), headers: ifMatch(object) },
-        '',
-        [200],
-      )
-      answer.resume()
+      const answer = await s3.request({
+        method: 'HEAD',
+        ...address(object),
+        headers: ifMatch(object),
+      })
+      await answer.body.dump()
       return factsOf(answer, object)
     })
   const readTags = (object: ObjectRef) =>
     translated(`read the tags of ${named(object)}`, async () => {
       try {
-        const answer = await client.makeRequestAsync(
-          { method: 'GET', ...address(object), query: taggingQuery(object) },
-          '',
-          [200],
-        )
-        return parseTags(await text(answer))
+        const answer = await s3.request({
+          method: 'GET',
+          ...address(object),
+          query: taggingQuery(object),
+        })
+        return parseTags(await readAll(answer))
       } catch (error) {
         // An object without tags: some stores say so with an error.
         if (errorCode(error) === 'NoSuchTagSet' || errorCode(error) === 'NoSuchTagSetError')
@@ -256,17 +173,14 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
   const writeTags = (object: ObjectRef, tags: Tags) =>
     translated(`tag ${named(object)}`, async () => {
       const body = Buffer.from(buildTags(tags))
-      const answer = await client.makeRequestAsync(
-        {
-          method: 'PUT',
-          ...address(object),
-          query: taggingQuery(object),
-          headers: { 'content-md5': createHash('md5').update(body).digest('base64') },
-        },
+      const answer = await s3.request({
+        method: 'PUT',
+        ...address(object),
+        query: taggingQuery(object),
+        headers: contentMd5(body),
         body,
-        [200],
-      )
-      answer.resume()
+      })
+      await answer.body.dump()
     })
   /**
    * VersityGW knows the version called `null` by that name only while it lies behind a newer one (but for GET and DELETE): while
@@ -290,13 +204,13 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     open: (object, signal) =>
       translated(`get ${named(object)}`, async () => {
         signal?.throwIfAborted()
-        const body = await client.makeRequestAsync(
-          { method: 'GET', ...address(object), headers: ifMatch(object) },
-          '',
-          [200],
-        )
-        const contentEncoding = body.headers['content-encoding']
-        return { ...factsOf(body, object), contentEncoding, body }
+        const answer = await s3.request({
+          method: 'GET',
+          ...address(object),
+          headers: ifMatch(object),
+        })
+        const contentEncoding = headerOf(answer, 'content-encoding')
+        return { ...factsOf(answer, object), contentEncoding, body: answer.body }
       }),
     head: async (object) => {
       const facts = await byNullName(object, head)
@@ -320,24 +234,18 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     versionPages,
     remove: (object) =>
       translated(`delete ${named(object)}`, async () => {
-        const answer = await client.makeRequestAsync(
-          { method: 'DELETE', ...address(object), headers: ifMatch(object) },
-          '',
-          [200, 204],
-        )
-        answer.resume()
+        const answer = await s3.request({
+          method: 'DELETE',
+          ...address(object),
+          headers: ifMatch(object),
+        })
+        await answer.body.dump()
       }),
     readText: async (bucket, key) => {
       try {
-        return await translated(`get ${bucket}/${key}`, async () => {
-          return text(
-            await client.makeRequestAsync(
-              { method: 'GET', bucketName: bucket, objectName: key },
-              '',
-              [200],
-            ),
-          )
-        })
+        return await translated(`get ${bucket}/${key}`, async () =>
+          readAll(await s3.request({ method: 'GET', bucket, key })),
+        )
       } catch (error) {
         if (error instanceof ObjectGoneError) return undefined
         throw error
@@ -345,19 +253,15 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     },
     writeText: (bucket, key, content) =>
       translated(`put ${bucket}/${key}`, async () => {
-        await client.putObject(bucket, key, Buffer.from(content), undefined, {
-          'content-type': 'application/json',
-        })
+        const body = Buffer.from(content)
+        const headers = { 'content-type': 'application/json', ...contentMd5(body) }
+        await (await s3.request({ method: 'PUT', bucket, key, headers, body })).body.dump()
       }),
     ping: async (bucket) => {
       try {
         await translated(`reach the bucket ${bucket}`, async () => {
-          const answer = await client.makeRequestAsync(
-            { method: 'GET', bucketName: bucket, query: 'max-keys=1&versions' },
-            '',
-            [200],
-          )
-          answer.resume()
+          const query = 'max-keys=1&versions'
+          await (await s3.request({ method: 'GET', bucket, query })).body.dump()
         })
       } catch (thrown) {
         const error = toError(thrown)
@@ -377,23 +281,26 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         throw error
       }
     },
-    close: () => agent.destroy(),
+    close: () => s3.close(),
   }
 }
 
 const address = ({ bucket, key, versionId }: ObjectRef) => ({
-  bucketName: bucket,
-  objectName: key,
-  query: versionId === undefined ? '' : `versionId=${queryEncode(versionId)}`,
+  bucket,
+  key,
+  ...(versionId === undefined ? {} : { query: `versionId=${queryEncode(versionId)}` }),
 })
 const taggingQuery = ({ versionId }: ObjectRef) =>
   versionId === undefined ? 'tagging' : `tagging&versionId=${queryEncode(versionId)}`
 const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
   isOverwritable(versionId) && etag !== undefined ? { 'if-match': `"${etag}"` } : {}
+const contentMd5 = (body: Buffer) => ({
+  'content-md5': createHash('md5').update(body).digest('base64'),
+})
 const named = ({ bucket, key, versionId }: ObjectRef) =>
   `${bucket}/${key}${versionId === undefined ? '' : ` (${versionId})`}`
 
-// The minio package reads a tag value or key of digits as a number, and "007" must stay "007".
+// A tag of digits is a text: "007" must stay "007".
 const xml = new XMLParser({
   parseTagValue: false,
   htmlEntities: true,
@@ -403,13 +310,14 @@ const xml = new XMLParser({
 
 const builder = new XMLBuilder({})
 
-// The minio package's own way takes ten times as long, for each object.
 function buildTags(tags: Tags): string {
   const list = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }))
   return builder.build({ Tagging: { TagSet: { Tag: list } } })
 }
 
 function parseTags(body: string): Tags {
+  // Hardly an object has any, and reading the XML takes as long as asking for it.
+  if (!body.includes('Tag>')) return {}
   const document = xml.parse(body) as {
     Tagging?: { TagSet?: { Tag?: { Key: string; Value: string }[] } }
   }
@@ -418,19 +326,22 @@ function parseTags(body: string): Tags {
   )
 }
 
+const readAll = ({ body }: S3Answer) => body.text()
+
+function headerOf({ headers }: S3Answer, name: string): string | undefined {
+  const value = headers[name]
+  return typeof value === 'string' ? value : undefined
+}
+
 function factsOf(
-  answer: IncomingMessage,
+  answer: S3Answer,
   { bucket, key, versionId: asked }: ObjectRef,
 ): ObjectFacts & { servedAt: Date } {
-  const { headers } = answer
-  const header = (name: string) => {
-    const value = headers[name]
-    return typeof value === 'string' ? value : undefined
-  }
+  const header = (name: string) => headerOf(answer, name)
   const size = Number(header('content-length') ?? Number.NaN)
   const lastModified = new Date(header('last-modified') ?? Number.NaN)
   if (!Number.isSafeInteger(size) || Number.isNaN(lastModified.getTime())) {
-    answer.destroy()
+    answer.body.destroy()
     throw new StoreUnavailableError(
       `the answer for ${bucket}/${key} lacks Content-Length or Last-Modified`,
     )

@@ -3,6 +3,7 @@
 //              alone includes that key; a marker whose version has been deleted meanwhile ends the listing, with nothing said
 //   MinIO      adds `[minio_cache:…]` to its markers; a key-marker alone excludes that key
 import { XMLParser } from 'fast-xml-parser'
+import { queryEncode } from './s3-request.ts'
 
 export interface ObjectVersion {
   key: string
@@ -99,14 +100,6 @@ function lastNamed(versions: readonly ObjectVersion[], endKey: string): string |
   return versions.findLast(
     ({ key, deleteMarker }) => !deleteMarker && key !== endKey && !key.includes(unknown),
   )?.key
-}
-
-/** As signatures are computed: encodeURIComponent leaves !'()* alone, and the store then refuses the signature. */
-export function queryEncode(text: string): string {
-  return encodeURIComponent(text).replaceAll(
-    /[!'()*]/g,
-    (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
-  )
 }
 
 // A page of 1,000 long keys costs the reconciler 17 MB more at its peak.
