@@ -231,7 +231,7 @@ export const configSchema = z.strictObject({
         'SCAN_FOLDER',
       ),
       concurrency: setting(
-        z.int().min(1).max(256).default(6),
+        z.int().min(1).max(256).default(12),
         'objects at a time per worker',
         'SCAN_CONCURRENCY',
       ),
