@@ -1,7 +1,8 @@
 // One action job: delete exactly the version that was judged. Idempotent; "already gone" is done.
 import { publishDone, type Outbox } from './outbox.ts'
+import type { Marks } from './marks.ts'
 import type { Metrics } from './metrics.ts'
-import { FatalError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import { DiscardError, FatalError, ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
 import { reached } from '../shared/fault.ts'
 import { goneTwice } from '../shared/gone-twice.ts'
 import type { Log } from '../shared/log.ts'
@@ -16,6 +17,7 @@ export interface UnversionedDependencies {
 
 export interface ActionDependencies extends UnversionedDependencies {
   outbox: Outbox
+  marks: Marks
   metrics: Metrics
   log: Log
 }
@@ -33,6 +35,10 @@ export async function actOnMessage(
   const job = decodeActionJob(message.body)
   const { bucket, key, versionId } = job.object
   message.about = `${bucket}/${key}`
+  if (!(await isAskedFor(job, deps)))
+    throw new DiscardError(
+      `somebody without PROOF_KEY asks to delete ${bucket}/${key} (${versionId}), which is not proven infected`,
+    )
   const outcome = await remove(job, deps)
   await publishDone(deps.outbox, job, 'deleted', outcome === 'done' ? undefined : outcome)
   deps.metrics.actions.inc({ action: job.action, outcome })
@@ -43,6 +49,20 @@ export async function actOnMessage(
     signature: job.signature,
     outcome,
   })
+}
+
+/** By a worker, or by its verdict: a job that waited through the upgrade from 1.0 has no seal. */
+async function isAskedFor(job: ActionJob, { store, marks }: ActionDependencies): Promise<boolean> {
+  if (marks.isSealed(job)) return true
+  const { bucket, key, versionId, etag } = job.object
+  try {
+    const facts = await goneTwice(() => store.head({ bucket, key, versionId }))
+    const proven = facts.etag === etag ? await marks.proven({ bucket, key, facts }) : undefined
+    return proven?.tag === 'infected'
+  } catch (error) {
+    if (error instanceof ObjectGoneError) return false
+    throw error
+  }
 }
 
 /** The last words about an action that is given up; the tag stays `infected`. */

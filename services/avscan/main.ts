@@ -82,7 +82,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const lanes = createLanes(
     config,
     scanning,
-    { ...unversioned, outbox, metrics, log },
+    { ...unversioned, outbox, marks, metrics, log },
     probes,
     signal,
   )

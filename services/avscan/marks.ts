@@ -2,8 +2,9 @@
 // a record in the scanner-only bucket. The uploader's own tags stay.
 import type { Config } from '../shared/config-schema.ts'
 import { ObjectGoneError, RetryLaterError } from '../shared/errors.ts'
+import type { ActionJob } from '../shared/messages.ts'
 import type { ObjectStore, Tags } from '../shared/object-store.ts'
-import { writeProof } from '../shared/proof.ts'
+import { sealAction, writeProof } from '../shared/proof.ts'
 import {
   isUnfinished,
   proofOptions,
@@ -103,6 +104,11 @@ export class Marks extends Proofs {
         ...mark.detail,
       }),
     )
+  }
+
+  /** The job as those who carry it out believe it. */
+  seal(job: Omit<ActionJob, 'seal'>): ActionJob {
+    return { ...job, seal: sealAction(job, this.#options.proofKey) }
   }
 
   /** Takes our tags off an object that they were not meant for. */

@@ -1,5 +1,6 @@
 // What a worker tells others: verdicts, action jobs, further scan jobs, and what became of an object. All confirmed, with ids that
 // the same facts repeat.
+import type { Marks } from './marks.ts'
 import type { Publisher } from '../shared/broker.ts'
 import type { EndpointConfig } from '../shared/config-schema.ts'
 import {
@@ -90,13 +91,13 @@ export async function publishVerdict(
 
 /** Puts the deletion of exactly this version on the actions lane. */
 export async function requestDelete(
-  outbox: Outbox,
+  { outbox, marks }: { outbox: Outbox; marks: Marks },
   marked: Marked,
   verdictId: string,
   signature: string,
 ): Promise<void> {
   const { versionId, etag, lastModified } = marked.facts
-  const job: ActionJob = {
+  const job = marks.seal({
     action: 'delete',
     object: {
       bucket: marked.bucket,
@@ -107,7 +108,7 @@ export async function requestDelete(
     },
     verdictId,
     signature,
-  }
+  })
   await outbox.publisher.publish({
     exchange: names.jobs,
     routingKey: outbox.actionsQueue,

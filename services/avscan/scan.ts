@@ -230,7 +230,7 @@ async function scanVersion(
         trigger: job.trigger,
       })
       if (judged.action === 'delete')
-        await requestDelete(deps.outbox, marked, verdictId, judged.threats[0] ?? '')
+        await requestDelete(deps, marked, verdictId, judged.threats[0] ?? '')
     }
     reached(kind, 'published')
     metrics.objects.inc({ verdict: judged.verdict })

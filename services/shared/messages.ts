@@ -312,6 +312,8 @@ export interface ActionJob {
   }
   verdictId: string
   signature: string
+  /** By which whoever carries it out knows that a worker has asked for it; '' in jobs of release 1.0. */
+  seal: string
 }
 
 /** @throws DiscardError when the body is no action job. */
@@ -331,6 +333,7 @@ export function decodeActionJob(body: Buffer): ActionJob {
     },
     verdictId: text(job['verdictId'], 'verdictId'),
     signature: typeof job['signature'] === 'string' ? job['signature'] : '',
+    seal: typeof job['seal'] === 'string' ? job['seal'] : '',
   }
 }
 

@@ -1,7 +1,7 @@
 // The proof tag: an HMAC over object and verdict that only who has PROOF_KEY can write. A verdict tag alone proves nothing,
 // for uploaders can write tags and CopyObject carries them along.
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import { isOverwritable } from './messages.ts'
+import { isOverwritable, type ActionJob } from './messages.ts'
 
 export interface ProvenFacts {
   bucket: string
@@ -109,6 +109,32 @@ function mac(facts: ProvenFacts, proof: Proof, key: string): string {
     proof.content,
   ])
   return createHmac('sha256', key).update(text).digest('base64url').slice(0, macLength)
+}
+
+/** An HMAC over a whole action job: who else may publish to its queue could have any object deleted. */
+export function sealAction(job: Omit<ActionJob, 'seal'>, key: string): string {
+  const { bucket, key: name, versionId = null, etag, lastModified } = job.object
+  const text = JSON.stringify([
+    'bucket-av-scanner action 1',
+    job.action,
+    bucket,
+    name,
+    versionId,
+    etag,
+    lastModified,
+    job.verdictId,
+    job.signature,
+  ])
+  return createHmac('sha256', key).update(text).digest('base64url')
+}
+
+/** Old keys still count. */
+export function isSealed(job: ActionJob, keys: readonly string[]): boolean {
+  const given = Buffer.from(job.seal)
+  return keys.some((key) => {
+    const seal = Buffer.from(sealAction(job, key))
+    return key !== '' && seal.length === given.length && timingSafeEqual(seal, given)
+  })
 }
 
 /**

@@ -2,9 +2,9 @@
 // Asked by workers and by the reconciler alike; written by workers alone (avscan/marks.ts).
 import { createHash } from 'node:crypto'
 import type { Config } from './config-schema.ts'
-import type { ScanJob } from './messages.ts'
+import type { ActionJob, ScanJob } from './messages.ts'
 import type { ObjectFacts, ObjectStore } from './object-store.ts'
-import { identityOf, readProof, type Proof } from './proof.ts'
+import { identityOf, isSealed, readProof, type Proof } from './proof.ts'
 
 /** Reason code of a job that was given up, and of what was let pass while no engine could be asked. */
 export const otherReason = 199
@@ -68,6 +68,15 @@ export class Proofs {
     return this.readRecord(object)
   }
 
+  /** Whether one of ours has asked for it. */
+  isSealed(job: ActionJob): boolean {
+    return isSealed(job, this.keys)
+  }
+
+  protected get keys(): string[] {
+    return [this.#options.proofKey, ...this.#options.oldProofKeys]
+  }
+
   protected async readRecord(object: Marked): Promise<Proven | undefined> {
     const { recordsBucket } = this.#options
     const text = await this.store.readText(recordsBucket, recordKey(object))
@@ -87,11 +96,10 @@ export class Proofs {
   ): Proven | undefined {
     if (tag === undefined) return undefined
     const { versionId, etag, lastModified, size } = facts
-    const keys = [this.#options.proofKey, ...this.#options.oldProofKeys]
     const read = readProof(
       proof,
       { bucket, key, versionId, etag, lastModified, size, verdict: tag },
-      keys,
+      this.keys,
     )
     if (read === undefined) return undefined
     // The store's clock was wrong, then or now: believed, it would stand for all that is written until that time.

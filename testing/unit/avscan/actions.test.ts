@@ -2,20 +2,20 @@ import { expect } from 'chai'
 import { actOnMessage, giveUpAction, refuseRacyDeletes } from '../../../services/avscan/actions.ts'
 import { DiscardError, FatalError, StoreUnavailableError } from '../../../services/shared/errors.ts'
 import { bucketProbeKey } from '../../../services/shared/object-store.ts'
+import { sealAction } from '../../../services/shared/proof.ts'
 import type { StoredVersion } from '../../support/fake-object-store.ts'
-import { bucket, scanBench, type ScanBench } from '../../support/scan-bench.ts'
+import { bucket, proofKey, scanBench, type ScanBench } from '../../support/scan-bench.ts'
 import { rejection } from '../../support/rejection.ts'
 
-const job = ({ key, versionId, etag, lastModified }: StoredVersion) => ({
-  body: Buffer.from(
-    JSON.stringify({
-      action: 'delete',
-      object: { bucket, key, versionId, etag, lastModified: lastModified.toISOString() },
-      verdictId: 'v',
-      signature: 'S',
-    }),
-  ),
+const unsealed = ({ key, versionId, etag, lastModified }: StoredVersion) => ({
+  action: 'delete' as const,
+  object: { bucket, key, versionId, etag, lastModified: lastModified.toISOString() },
+  verdictId: 'v',
+  signature: 'S',
 })
+const message = (job: object) => ({ body: Buffer.from(JSON.stringify(job)) })
+const job = (version: StoredVersion, key = proofKey) =>
+  message({ ...unsealed(version), seal: sealAction(unsealed(version), key) })
 
 describe('actOnMessage', () => {
   let bench: ScanBench
@@ -78,6 +78,49 @@ describe('actOnMessage', () => {
 
     expect(await rejection(actOnMessage(job(infected), deps()))).to.match(/still there/)
     expect(bench.published).to.deep.equal([])
+  })
+
+  describe('asked by somebody who may publish to the queue', () => {
+    const forgeries: [string, (version: StoredVersion) => { body: Buffer }][] = [
+      ['without a seal', (version) => message(unsealed(version))],
+      ['under another key', (version) => job(version, 'x'.repeat(32))],
+      ['under an empty key', (version) => job(version, '')],
+      [
+        'with the seal of another job',
+        (version) =>
+          message({
+            ...unsealed(version),
+            verdictId: 'w',
+            seal: sealAction(unsealed(version), proofKey),
+          }),
+      ],
+    ]
+    for (const [how, forged] of forgeries)
+      it(`deletes nothing ${how}, and tells nobody that it did`, async () => {
+        const clean = bench.store.put(bucket, 'k', 'good')
+
+        expect(await rejection(actOnMessage(forged(clean), deps()))).to.be.instanceOf(DiscardError)
+        expect(bench.store.all).to.deep.equal([clean])
+        expect(bench.published).to.deep.equal([])
+      })
+
+    it('deletes what is proven infected: jobs of 1.0 have no seal', async () => {
+      const infected = bench.store.put(bucket, 'k', 'bad')
+      const marked = { bucket, key: 'k', facts: await bench.store.head({ bucket, key: 'k' }) }
+      await bench.marks.write(marked, {
+        tag: 'infected',
+        reason: 0,
+        signatureVersion: '1',
+        judgedAt: new Date(),
+        write: {},
+        content: '',
+        detail: { at: '', reason: '', signature: '', engine: '' },
+      })
+
+      await actOnMessage(message(unsealed(infected)), deps())
+
+      expect(bench.store.all).to.deep.equal([])
+    })
   })
 
   it('discards what is no action job', async () => {

@@ -383,6 +383,7 @@ describe('decodeActionJob', () => {
     },
     verdictId: 'id',
     signature: 'Eicar',
+    seal: 'seal',
   }
 
   it('returns the job as it was written', () => {
