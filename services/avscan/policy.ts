@@ -6,7 +6,7 @@ import type { Finding } from './engines/engine.ts'
 export interface Conclusion {
   verdict: Exclude<Verdict, 'SKIPPED'>
   threats: string[]
-  /** Reason codes 100–109 and 199; empty for CLEAN, INFECTED and SUSPICIOUS. */
+  /** Reason codes 100–110 and 199; empty for CLEAN, INFECTED and SUSPICIOUS. */
   reasons: number[]
   detail: string | undefined
   /** The container formats behind the reasons, by reason code. */
@@ -23,6 +23,8 @@ export interface PolicyOptions {
 
 /** 101: larger than `limits.maxObjectBytes`; known before a byte is read. */
 export const tooLarge = 101
+/** 110: the store does not give its bytes to anybody without the uploader's key. */
+export const unreadable = 110
 const severalReasons = 100
 
 /** @throws Error when there is no finding at all: nobody looked, so there is nothing to conclude. */

@@ -1,15 +1,16 @@
 // One message of a scan lane, in crash-safe order: decode, find the versions, judge, mark, publish verdict and action; the consumer
 // acks last. A kill between any two steps repeats, and the ids make the repetition recognisable.
 import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { publishVerdict, requestDelete, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
-import type { Engine, EngineInfo } from './engines/engine.ts'
+import type { Engine, EngineInfo, Finding } from './engines/engine.ts'
 import type { Containers } from './formats/containers.ts'
 import { markCurrent } from './mark-current.ts'
 import type { Marks } from './marks.ts'
 import { isUnfinished, otherReason, stands, type Marked, type Proven } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
-import { conclude, tooLarge, type Conclusion, type PolicyOptions } from './policy.ts'
+import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } from './policy.ts'
 import type { Gate, ScanFolder } from './scan-folder.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
 import { findVersions, ignoreGone, openCurrent } from './versions.ts'
@@ -18,6 +19,7 @@ import {
   ObjectChangedError,
   ObjectGoneError,
   RetryLaterError,
+  UnreadableError,
 } from '../shared/errors.ts'
 import { reached } from '../shared/fault.ts'
 import { goneTwice } from '../shared/gone-twice.ts'
@@ -143,8 +145,9 @@ async function scanVersion(
   if (await passUnscanned(object, job, message.attempt, deps)) return
   const startedAt = new Date()
   let opened: OpenObject
+  let refusal: Finding | undefined
   try {
-    opened = await openWithinBudget(object, message.signal, deps)
+    ;({ opened, refusal } = await openOrRefuse(object, message.signal, deps))
   } catch (error) {
     if (!(error instanceof ObjectGoneError)) throw error
     metrics.dropped.inc({ why: 'gone' })
@@ -152,7 +155,6 @@ async function scanVersion(
     return
   }
   const marked: Marked = { bucket: object.bucket, key: object.key, facts: factsOf(opened) }
-  const tooBig = opened.size > deps.maxObjectBytes
   try {
     // MinIO takes `evil/` with a body: only an empty one is a folder.
     if (object.key.endsWith('/') && opened.size === 0) {
@@ -167,8 +169,8 @@ async function scanVersion(
       return
     }
     const alone = message.deliveries >= aloneFromDelivery || message.attempt >= aloneFromAttempt
-    const judged = tooBig
-      ? refuse(opened, deps)
+    const judged = refusal
+      ? refuse(opened, refusal, deps)
       : await deps.gate.run(alone, () =>
           examine(opened, object.key, startedAt, kind, message.signal, deps),
         )
@@ -248,7 +250,27 @@ async function scanVersion(
       durationMs: Date.now() - startedAt.getTime(),
     })
   } finally {
-    if (!tooBig) deps.folder.budget.release(opened.size)
+    if (refusal === undefined) deps.folder.budget.release(opened.size)
+  }
+}
+
+/** Opens the version, or says why nobody can look into it; what was refused has no room reserved. */
+async function openOrRefuse(
+  object: ObjectRef,
+  signal: AbortSignal,
+  deps: ScanDependencies,
+): Promise<{ opened: OpenObject; refusal?: Finding }> {
+  try {
+    const opened = await openWithinBudget(object, signal, deps)
+    if (opened.size <= deps.maxObjectBytes) return { opened }
+    const detail = `${opened.size} bytes are more than the limit of ${deps.maxObjectBytes}`
+    return { opened, refusal: { status: 'unscannable', reason: tooLarge, detail } }
+  } catch (error) {
+    if (!(error instanceof UnreadableError)) throw error
+    const facts = await goneTwice(() => deps.store.head(object), signal)
+    const detail = `the store does not give its bytes: ${error.message}`
+    const refusal: Finding = { status: 'unscannable', reason: unreadable, detail }
+    return { opened: { ...facts, body: Readable.from([]) }, refusal }
   }
 }
 
@@ -326,11 +348,10 @@ async function examine(
   }
 }
 
-/** Over the limit: known by its size, so not a byte is read, and nothing is deleted for it. */
-function refuse(opened: OpenObject, { maxObjectBytes, policy }: ScanDependencies): Judged {
+/** Not a byte is read, and nothing is deleted for it. */
+function refuse(opened: OpenObject, refusal: Finding, { policy }: ScanDependencies): Judged {
   opened.body.destroy()
-  const detail = `${opened.size} bytes are more than the limit of ${maxObjectBytes}`
-  return conclude([{ status: 'unscannable', reason: tooLarge, detail }], policy)
+  return conclude([refusal], policy)
 }
 
 /** A verify, sweep or re-scan job asks before it opens the object. */

@@ -73,6 +73,18 @@ export class ObjectChangedError extends Error {
   override name = 'ObjectChangedError'
 }
 
+/** The store has the object and does not give its bytes, nor would it the next time: they are encrypted with the uploader's own key. */
+export class UnreadableError extends Error {
+  override name = 'UnreadableError'
+  /** The store's clock at its answer. */
+  readonly servedAt: Date
+
+  constructor(message: string, servedAt: Date, options?: ErrorOptions) {
+    super(message, options)
+    this.servedAt = servedAt
+  }
+}
+
 /** Nothing but a person can mend it: the process prints message, causes and hint, and exits 1. */
 export class FatalError extends Error {
   override name = 'FatalError'

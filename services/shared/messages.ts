@@ -266,7 +266,7 @@ export interface VerdictMessage {
       /** In a re-scan whose verdict differs: the value of the verdict tag before (`clean`). */
       previous?: string | undefined
       threats: { name: string }[]
-      /** 100–109 and 199: see the README's table. */
+      /** 100–110 and 199: see the README's table. */
       statusReasons: number[]
       detail?: string | undefined
     }

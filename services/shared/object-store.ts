@@ -9,9 +9,17 @@ import {
   ObjectGoneError,
   StoreUnavailableError,
   toError,
+  UnreadableError,
 } from './errors.ts'
 import { isOverwritable, nullVersion, type ObjectRef } from './messages.ts'
-import { connectS3, queryEncode, type S3Answer, type StoreOptions } from './s3-request.ts'
+import {
+  connectS3,
+  queryEncode,
+  S3Error,
+  servedAt,
+  type S3Answer,
+  type StoreOptions,
+} from './s3-request.ts'
 import { tlsProblem } from './trust.ts'
 import { listVersionPages, type ObjectVersion, type VersionPage } from './version-listing.ts'
 
@@ -54,8 +62,9 @@ export type Tags = Record<string, string>
  * (no connection, 5xx, no answer in time, credentials refused); whatever else the store says rises as it is.
  */
 export interface ObjectStore {
-  /** Opens that version; without a versionId the current one, and with an etag only if it still has it. */
+  /** Opens that version; without a versionId the current one, and with an etag only if it still has it. @throws UnreadableError */
   open(object: ObjectRef, signal?: AbortSignal): Promise<OpenObject>
+  /** Of an object that the store does not show to us, as it is listed. */
   head(object: ObjectRef): Promise<ObjectFacts & { servedAt: Date }>
   tags(object: ObjectRef): Promise<Tags>
   /** Replaces all tags. */
@@ -122,6 +131,9 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         throw new ObjectGoneError(`${what}: ${code}`, { cause: error })
       if (code === 'PreconditionFailed')
         throw new ObjectChangedError(`${what}: other bytes are there now`, { cause: error })
+      // Encrypted with the uploader's own key (SSE-C), says the store of who reads without it.
+      if (error instanceof S3Error && code === 'InvalidRequest' && /^(get|head) /.test(what))
+        throw new UnreadableError(`${what}: ${error.message}`, error.servedAt, { cause: error })
       // Network errors carry a code in capitals; an answer that is not S3's carries none.
       if (
         code === undefined ||
@@ -144,7 +156,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       after,
     )
 
-  const head = (object: ObjectRef) =>
+  const askHead = (object: ObjectRef) =>
     translated(`head ${named(object)}`, async () => {
       const answer = await s3.request({
         method: 'HEAD',
@@ -154,6 +166,38 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       await answer.body.dump()
       return factsOf(answer, object)
     })
+  const head = async (object: ObjectRef) => {
+    try {
+      return await askHead(object)
+    } catch (error) {
+      if (!(error instanceof UnreadableError)) throw error
+      return { ...(await listedFacts(object)), servedAt: error.servedAt }
+    }
+  }
+  /** Of an object that the store shows in its listing alone. */
+  const listedFacts = async (object: ObjectRef): Promise<ObjectFacts> => {
+    const { bucket, key, versionId, etag } = object
+    for await (const { versions } of versionPages(bucket, key)) {
+      const found = versions.find(
+        (one) => one.key === key && (versionId === undefined || one.versionId === versionId),
+      )
+      if (found === undefined && versions.some((one) => one.key !== key)) break
+      if (found === undefined) continue
+      if (found.deleteMarker) break
+      if (etag !== undefined && isOverwritable(versionId) && found.etag !== etag)
+        throw new ObjectChangedError(`${named(object)} is another object by now`)
+      const hasName = found.versionId !== nullVersion || versionId === nullVersion
+      return {
+        size: found.size,
+        etag: found.etag,
+        versionId: hasName ? found.versionId : undefined,
+        lastModified: found.lastModified,
+        // It does not say how many; whoever wants to know reads them.
+        tagCount: 1,
+      }
+    }
+    throw new ObjectGoneError(`${named(object)} is not listed`)
+  }
   const readTags = (object: ObjectRef) =>
     translated(`read the tags of ${named(object)}`, async () => {
       try {
@@ -347,15 +391,13 @@ function factsOf(
     )
   }
   const version = header('x-amz-version-id') ?? nullVersion
-  const servedAt = new Date(header('date') ?? Number.NaN)
   return {
     size,
     etag: (header('etag') ?? '').replaceAll('"', ''),
     // MinIO does not name this one, not even in a versioned bucket.
     versionId: version !== nullVersion || asked === nullVersion ? version : undefined,
     lastModified,
-    // Without a clock of its own (RFC 9110) it is ours that counts.
-    servedAt: Number.isNaN(servedAt.getTime()) ? new Date() : servedAt,
+    servedAt: servedAt(answer.headers),
     tagCount: Number(header('x-amz-tagging-count') ?? 0) || 0,
   }
 }

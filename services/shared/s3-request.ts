@@ -39,10 +39,13 @@ export class S3Error extends Error {
   override name = 'S3Error'
   /** `NoSuchKey`, …; undefined of an answer that is not S3's. */
   readonly code: string | undefined
+  /** The store's clock. */
+  readonly servedAt: Date
 
-  constructor(code: string | undefined, message: string) {
+  constructor(code: string | undefined, message: string, servedAt: Date) {
     super(message)
     this.code = code
+    this.servedAt = servedAt
   }
 }
 
@@ -66,7 +69,7 @@ export function connectS3(options: StoreOptions): S3 {
     pipelining: 1,
     allowH2: false,
     // An uploader's form may hold a megabyte in one header (Content-Disposition), which MinIO then gives with each answer.
-    maxHeaderSize: 2 * 1024 * 1024,
+    maxHeaderSize: 16 * 1024 * 1024,
     headersTimeout: options.timeoutMs,
     bodyTimeout: options.timeoutMs,
     keepAliveTimeout: 60_000,
@@ -166,9 +169,16 @@ const codes: Record<number, string> = {
 function errorOf({ statusCode, headers }: S3Answer, body: string): S3Error {
   const header = headers['x-minio-error-code']
   const named = codes[statusCode] ?? (typeof header === 'string' ? header : 'UnknownError')
-  if (body.trim() === '') return new S3Error(named, `the store answered ${statusCode}`)
+  const at = servedAt(headers)
+  if (body.trim() === '') return new S3Error(named, `the store answered ${statusCode}`, at)
   const { Code: code, Message: message } = parseError(body)
-  return new S3Error(code, message ?? code ?? `an answer ${statusCode} that is not S3's`)
+  return new S3Error(code, message ?? code ?? `an answer ${statusCode} that is not S3's`, at)
+}
+
+/** The time on the store's clock at its answer. Without a clock of its own (RFC 9110) it is ours that counts. */
+export function servedAt({ date }: S3Answer['headers']): Date {
+  const time = new Date(typeof date === 'string' ? date : Number.NaN)
+  return Number.isNaN(time.getTime()) ? new Date() : time
 }
 
 function parseError(body: string): { Code?: string; Message?: string } {

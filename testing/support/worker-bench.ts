@@ -38,6 +38,8 @@ export interface WorkerBench {
   readonly uploader: Uploader
   /** As the store's administrator, whom no policy stops. */
   readonly root: Uploader
+  /** PEM file with the store's CA. */
+  readonly caFile: string
   /** Puts a job on the live lane. */
   publishJob(job: ScanJob): Promise<void>
   /** Everything published to avscan.verdicts, and what was asked of the reconciler; in order. */
@@ -122,6 +124,7 @@ export async function workerBench(flavour: StoreFlavour = firstStore): Promise<W
     clamd,
     uploader,
     root,
+    caFile: place.caFile,
     told,
     async publishJob({ object, trigger }) {
       const body = Buffer.from(JSON.stringify({ objects: [object], trigger }))

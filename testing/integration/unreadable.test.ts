@@ -1,0 +1,127 @@
+// What a store gives only in part: objects under the uploader's own key, and with headers beyond what is usual.
+import { expect } from 'chai'
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { Agent, request } from 'undici'
+import { eventually } from '../support/eventually.ts'
+import { noClamd } from '../support/real-clamd.ts'
+import { noMinio } from '../support/real-store.ts'
+import { samples } from '../support/samples.ts'
+import { noTlsRabbitmq } from '../support/tls-rabbitmq.ts'
+import { workerBench, type WorkerBench } from '../support/worker-bench.ts'
+
+const why = noMinio ?? noTlsRabbitmq ?? noClamd
+if (why !== undefined) console.log(`skipped: unreadable objects on MinIO: ${why}`)
+
+describe('on MinIO', function () {
+  this.timeout(60_000)
+  let bench: WorkerBench
+
+  before(async function () {
+    this.timeout(120_000)
+    if (why !== undefined) this.skip()
+    bench = await workerBench('minio')
+    await bench.begin()
+  })
+  after(() => bench?.close())
+
+  const dropped = () => bench.metric(/^avscan_.*dropped.*why="proven"/)
+
+  describe('an object under a key of the uploader (SSE-C)', () => {
+    const key = 'secret/plan.txt'
+    const own = randomBytes(32)
+    const headers = {
+      'x-amz-server-side-encryption-customer-algorithm': 'AES256',
+      'x-amz-server-side-encryption-customer-key': own.toString('base64'),
+      'x-amz-server-side-encryption-customer-key-md5': createHash('md5')
+        .update(own)
+        .digest('base64'),
+    }
+    const put = async (name: string) => {
+      const { client, bucket } = bench.uploader
+      const object = { bucketName: bucket, objectName: name, headers: { ...headers } }
+      const answer = await client.makeRequestAsync(
+        { method: 'PUT', ...object },
+        samples.eicar(),
+        [200],
+      )
+      answer.resume()
+      return String(answer.headers['x-amz-version-id'])
+    }
+
+    it('is unscannable at the first attempt, with a reason of its own', async () => {
+      await put(key)
+
+      const { routingKey, body } = await bench.verdict(key)
+
+      expect(routingKey).to.equal('verdict.unscannable.storagebucket')
+      expect(body).to.have.deep.nested.property('data.scanResultDetails.statusReasons', [110])
+      expect(body).to.have.nested.property('data.attempt', 1)
+      expect(await bench.root.tags(key)).to.include({ scanned: 'no' })
+      expect(await bench.deadLetters()).to.equal(0)
+    })
+
+    it('has its verdict still, when it is asked again', async () => {
+      const before = (await dropped()) ?? 0
+      const [version] = await bench.root.versions(key)
+
+      for (const kind of ['verify', 'sweep'] as const)
+        await bench.publishJob({
+          object: { bucket: bench.uploader.bucket, key, versionId: version?.versionId },
+          trigger: { kind, id: 's' },
+        })
+
+      await eventually(async () => expect(await dropped()).to.equal(before + 2))
+      expect(
+        bench.told.filter(({ body }) => body.data.s3ObjectDetails?.objectKey === key),
+      ).to.have.length(1)
+    })
+
+    it('keeps its verdict apart from a newer one without such a key', async () => {
+      await put('secret/both.txt')
+      await bench.verdict('secret/both.txt')
+
+      await bench.uploader.put('secret/both.txt', samples.clean())
+
+      await eventually(async () =>
+        expect(await bench.root.tags('secret/both.txt')).to.include({ scanned: 'clean' }),
+      )
+      const versions = await bench.root.versions('secret/both.txt')
+      const old = versions.at(-1)?.versionId
+      expect(await bench.root.tags('secret/both.txt', old)).to.include({ scanned: 'no' })
+    })
+  })
+
+  it('an object whose form gave it 200 KB of Content-Disposition is scanned', async () => {
+    const { client, bucket } = bench.uploader
+    const policy = client.newPostPolicy()
+    policy.setBucket(bucket)
+    policy.setKey('long/name.com')
+    policy.setExpires(new Date(Date.now() + 600_000))
+    const disposition = `attachment; filename="${'x'.repeat(200_000)}"`
+    policy.setContentDisposition(disposition)
+    const { postURL, formData } = await client.presignedPostPolicy(policy)
+    const fields = new FormData()
+    for (const [name, value] of Object.entries(formData)) fields.append(name, String(value))
+    fields.append('file', new Blob([new Uint8Array(samples.eicar())]), 'file')
+    const encoded = new Response(fields)
+    const ca = readFileSync(bench.caFile)
+    const dispatcher = new Agent({ connect: { ca }, allowH2: false })
+    try {
+      const answer = await request(postURL, {
+        method: 'POST',
+        headers: { 'content-type': encoded.headers.get('content-type') ?? '' },
+        body: Buffer.from(await encoded.arrayBuffer()),
+        dispatcher,
+      })
+      expect(answer.statusCode, await answer.body.text()).to.equal(204)
+    } finally {
+      await dispatcher.close()
+    }
+
+    expect((await bench.verdict('long/name.com')).routingKey).to.equal(
+      'verdict.infected.storagebucket',
+    )
+    expect(await bench.deadLetters()).to.equal(0)
+  })
+})
