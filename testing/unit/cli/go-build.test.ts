@@ -142,7 +142,7 @@ describe('building with Go', () => {
   })
 
   it('removes its caches when it is interrupted, and ends by that signal', async () => {
-    fakeGo({ install: `trap 'kill $!; exit 1' TERM; sleep 60 & wait` })
+    fakeGo({ install: 'exec sleep 60' })
     const script = `import { buildPrograms } from ${JSON.stringify(module)}
       await buildPrograms([${JSON.stringify(tool)}], ${JSON.stringify(toolsDir)}, ${JSON.stringify(path)})`
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
