@@ -155,7 +155,7 @@ export async function clean(args: string[]): Promise<number> {
   })
   const paths = findPaths(process.env)
   const runtimes = await findAll(paths)
-  if (!values.yes && process.stdin.isTTY && !(await isConfirmed(runtimes))) {
+  if (!values.yes && !(await isConfirmed(runtimes))) {
     say('Nothing was removed.')
     return 1
   }
@@ -199,7 +199,12 @@ async function isConfirmed(runtimes: readonly Runtime[]): Promise<boolean> {
     const what =
       found === 'unknown'
         ? 'It is stopped, so its objects cannot be counted.'
-        : `The bucket holds objects that the demo did not put there, for instance ${found}.`
+        : `It holds objects that the demo did not put there, for instance ${found}.`
+    if (!process.stdin.isTTY)
+      throw new FatalError(
+        `the ${runtime.name} deployment may hold what somebody needs, and there is no terminal to ask: ${what}`,
+        'make clean ARGS=--yes removes it with all its objects',
+      )
     const terminal = createInterface({ input: process.stdin, output: process.stderr })
     const answer = await terminal.question(
       `${what}\nRemove the ${runtime.name} deployment with all its objects? [y/N] `,

@@ -180,10 +180,14 @@ export function demoAccess(env: Readonly<Record<string, string | undefined>>): {
   const secret = need('DEMO_SECRET')
   const port = Number(new URL(need('DEMO_URL')).port || 80)
   const nobody = { user: '', password: '' }
+  const buckets = need('MINIO_BUCKET_NAME')
+    .split(',')
+    .map((name) => name.trim())
   const access: Access = {
     endpoint: need('MINIO_SERVER_URL'),
     region: env['MINIO_REGION'] || 'eu-west-1',
-    bucket: need('MINIO_BUCKET_NAME').split(',')[0]?.trim() ?? '',
+    bucket: buckets[0] ?? '',
+    buckets,
     caFile: need('TLS_CA'),
     uploader: { user: need('MINIO_USER_NAME'), password: need('MINIO_USER_PASSWORD') },
     canary: nobody,

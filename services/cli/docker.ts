@@ -165,6 +165,7 @@ function accessOf(paths: Paths, deployment: Deployment, secrets: Secrets): Acces
     endpoint,
     region: config.store.region,
     bucket: config.store.buckets[0] ?? '',
+    buckets: config.store.buckets,
     caFile: caFile(paths),
     uploader: pair('MINIO_USER_NAME', 'MINIO_USER_PASSWORD'),
     canary: pair('CANARY_STORE_USER', 'CANARY_STORE_PASSWORD'),

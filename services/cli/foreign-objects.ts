@@ -8,9 +8,10 @@ export async function findForeignObjects(runtime: Runtime): Promise<string> {
   const access = await runtime.access()
   const store = openStore(access, access.uploader, 3000)
   try {
-    for await (const { key, deleteMarker } of store.versions(access.bucket, ''))
-      if (!deleteMarker && !key.startsWith('demo/') && !key.startsWith(canaryPrefix))
-        return `s3://${access.bucket}/${key}`
+    for (const bucket of access.buckets)
+      for await (const { key, deleteMarker } of store.versions(bucket, ''))
+        if (!deleteMarker && !key.startsWith('demo/') && !key.startsWith(canaryPrefix))
+          return `s3://${bucket}/${key}`
     return 'none'
   } catch {
     return 'unknown'

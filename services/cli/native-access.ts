@@ -49,6 +49,7 @@ export function readNativeAccess(paths: Paths): NativeAccess {
     endpoint: config.store.url,
     region: config.store.region,
     bucket: config.store.buckets[0] ?? '',
+    buckets: config.store.buckets,
     caFile: layout.caFile,
     uploader: pair('MINIO_USER_NAME', 'MINIO_USER_PASSWORD'),
     canary: pair('CANARY_STORE_USER', 'CANARY_STORE_PASSWORD'),

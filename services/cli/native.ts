@@ -1,5 +1,5 @@
 // The native runtime: real RabbitMQ, clamd and an object store as supervised processes below RUN_DIR (Debian, Ubuntu).
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { FatalError } from '../shared/errors.ts'
 import { findRabbitmq } from './broker-process.ts'
@@ -24,6 +24,7 @@ import { choosePorts, listPorts, readPorts, type Ports } from './ports.ts'
 import { fetchText } from './readiness.ts'
 import { lastWords, runAttached, runCommand } from './run-command.ts'
 import { insideScript, notRunning, type Runtime } from './runtime.ts'
+import { claimRunFolder, emptyRunFolder, requireOwnFolder } from './run-folder.ts'
 import { say, step } from './say.ts'
 import { ensureSecrets } from './secrets.ts'
 import {
@@ -48,6 +49,7 @@ export function createNativeRuntime(paths: Paths): Runtime {
     name: 'native',
     exists: () => Promise.resolve(exists()),
     deploy: async () => {
+      claimRunFolder(paths)
       await deploy(
         paths,
         layout,
@@ -240,32 +242,12 @@ async function runInit(
     )
 }
 
-async function clean({ runDir, toolsDir, isDefault }: Paths): Promise<void> {
+async function clean(paths: Paths): Promise<void> {
+  const { runDir, toolsDir, isDefault } = paths
+  requireOwnFolder(paths)
   const count = await step('stopping everything', () => stopSupervision(runDir))
   rmSync(socketFallback(runDir), { recursive: true, force: true })
-  if (isDefault) await removeOwnFiles(runDir, toolsDir)
-  else rmSync(runDir, { recursive: true, force: true })
+  await emptyRunFolder(paths)
   removeAbandonedBuilds(toolsDir)
   say(`  removed: ${count} processes and ${isDefault ? 'what they had in ' : ''}${runDir}`)
-}
-
-const ownEntries =
-  'certs broker engine store store-audit scan log compile-cache spec.json state.json ports.json settings.json'
-
-/** Deployments of tests live below `.run` too; those that run, and what others put there, are not ours to remove. */
-async function removeOwnFiles(runDir: string, toolsDir: string): Promise<void> {
-  const ours = new Set(ownEntries.split(' '))
-  const left: string[] = []
-  for (const entry of existsSync(runDir) ? readdirSync(runDir) : []) {
-    const path = join(runDir, entry)
-    // `clean --tools` removes it.
-    if (path === toolsDir) continue
-    const owner = Number(/^(?:test|deployment|build)-(\d+)(?:-|$)/.exec(entry)?.[1] ?? Number.NaN)
-    const isAbandoned = Number.isInteger(owner) && !existsSync(`/proc/${owner}`)
-    if (isAbandoned) await stopSupervision(path)
-    if (isAbandoned || ours.has(entry)) rmSync(path, { recursive: true, force: true })
-    else left.push(entry)
-  }
-  if (left.length > 0) say(`  left, for it is not this deployment's: ${left.join(', ')}`)
-  else if (!existsSync(toolsDir)) rmSync(runDir, { recursive: true, force: true })
 }

@@ -13,7 +13,10 @@ export interface Credentials {
 export interface Access {
   endpoint: string
   region: string
+  /** The first of `buckets`: where demo, canary and clients upload. */
   bucket: string
+  /** All that are scanned. */
+  buckets: readonly string[]
   /** PEM file with the CA that signed the certificates, readable on this machine. */
   caFile: string
   uploader: Credentials

@@ -6,6 +6,9 @@ import { join } from 'node:path'
 import { listBuilt, removeBuilt } from '../../../services/cli/go-build.ts'
 import { createNativeRuntime } from '../../../services/cli/native.ts'
 import { findPaths } from '../../../services/cli/paths.ts'
+import { claimRunFolder } from '../../../services/cli/run-folder.ts'
+import { FatalError } from '../../../services/shared/errors.ts'
+import { rejection } from '../../support/rejection.ts'
 
 describe('cleaning a native deployment', () => {
   let root: string
@@ -35,11 +38,34 @@ describe('cleaning a native deployment', () => {
   })
 
   it('keeps them for the other run folders when it is asked to clean one of those', async () => {
-    make('.run/bin/minio@v1.0.0', 'elsewhere/store')
+    make('.run/bin/minio@v1.0.0', 'elsewhere')
+    claimRunFolder(findPaths({ RUN_DIR: join(root, 'elsewhere') }, root))
+    make('elsewhere/store')
+    writeFileSync(join(root, 'elsewhere/env'), '')
     const { toolsDir } = await clean({ RUN_DIR: join(root, 'elsewhere') })
 
     expect(existsSync(join(root, 'elsewhere'))).to.equal(false)
     expect(listBuilt(toolsDir)).to.deep.equal(['minio@v1.0.0'])
+  })
+
+  it('removes nothing of a folder that no deploy has marked', async () => {
+    make('home/store', 'home/letters')
+    const RUN_DIR = join(root, 'home')
+
+    expect(await rejection(clean({ RUN_DIR }))).to.be.instanceOf(FatalError)
+    expect(() => claimRunFolder(findPaths({ RUN_DIR }, root))).to.throw(FatalError, /store/)
+    expect(readdirSync(RUN_DIR)).to.have.members(['store', 'letters'])
+  })
+
+  it('leaves what others keep in a folder that a deploy has marked', async () => {
+    make('home/letters')
+    const RUN_DIR = join(root, 'home')
+    claimRunFolder(findPaths({ RUN_DIR }, root))
+    make('home/store')
+
+    await clean({ RUN_DIR })
+
+    expect(readdirSync(RUN_DIR)).to.deep.equal(['letters'])
   })
 
   it('leaves nothing where nothing was built', async () => {

@@ -153,6 +153,7 @@ describe('renderEnvironment', () => {
       endpoint: 'https://127.0.0.1:9000',
       region: 'eu-west-1',
       bucket: 'storagebucket',
+      buckets: ['storagebucket'],
       caFile: "/it's here/ca.pem",
       uploader: { user: 'miniouser', password: 'abc' },
       canary: nobody,
