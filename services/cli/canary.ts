@@ -1,10 +1,10 @@
 // The end-to-end check: EICAR and a clean object go in under avscan-canary/, and must come out judged. Leaves nothing behind.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { canaryContent, smokeCanary } from '../shared/canary-objects.ts'
 import { describeError, errorCode, FatalError, ObjectGoneError } from '../shared/errors.ts'
-import { canaryPrefix, type ObjectRef } from '../shared/messages.ts'
+import type { ObjectRef } from '../shared/messages.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
-import { eicar } from '../shared/test-signatures.ts'
 import { openStore, openUploader } from './client.ts'
 import type { Access } from './runtime.ts'
 
@@ -32,14 +32,14 @@ export async function runCanary(access: Access, options: CanaryOptions): Promise
   const store = openStore(access, access.canary)
   const run = randomUUID()
   const objects = [
-    { name: 'EICAR', key: `${canaryPrefix}${run}/eicar.txt`, body: eicar() },
-    { name: 'clean', key: `${canaryPrefix}${run}/clean.txt`, body: Buffer.from(`canary ${run}\n`) },
+    { name: 'EICAR', key: smokeCanary(run, 'eicar') },
+    { name: 'clean', key: smokeCanary(run, 'clean') },
   ] as const
   const refs: ObjectRef[] = []
   try {
     const begun = Date.now()
-    for (const { key, body } of objects) {
-      const { versionId } = await uploader.put(key, body)
+    for (const { key } of objects) {
+      const { versionId } = await uploader.put(key, canaryContent(key))
       refs.push({ bucket: access.bucket, key, ...(versionId === undefined ? {} : { versionId }) })
     }
     const [eicarRef, cleanRef] = refs as [ObjectRef, ObjectRef]

@@ -1,5 +1,5 @@
 // Would `make clean` delete somebody's objects? Those of the demo and the canary are nobody's.
-import { canaryPrefix } from '../shared/messages.ts'
+import { isCanary } from '../shared/canary-objects.ts'
 import { openStore } from './client.ts'
 import type { Runtime } from './runtime.ts'
 
@@ -9,8 +9,8 @@ export async function findForeignObjects(runtime: Runtime): Promise<string> {
   const store = openStore(access, access.uploader, 3000)
   try {
     for (const bucket of access.buckets)
-      for await (const { key, deleteMarker } of store.versions(bucket, ''))
-        if (!deleteMarker && !key.startsWith('demo/') && !key.startsWith(canaryPrefix))
+      for await (const { key, etag, deleteMarker } of store.versions(bucket, ''))
+        if (!deleteMarker && !key.startsWith('demo/') && !isCanary(key, { md5: etag }))
           return `s3://${bucket}/${key}`
     return 'none'
   } catch {

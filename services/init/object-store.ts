@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { Client, type ClientOptions } from 'minio'
 import type { Config } from '../shared/config-schema.ts'
 import { describeError, errorCode, FatalError } from '../shared/errors.ts'
-import { canaryPrefix } from '../shared/messages.ts'
+import { canaryContent, canaryPrefix, probeCanary } from '../shared/canary-objects.ts'
 import { bucketProbeKey, type BucketProbe } from '../shared/object-store.ts'
 import { trustedCas } from '../shared/trust.ts'
 import type { InitContext } from './context.ts'
@@ -334,8 +334,8 @@ async function recordProbe(
 }
 
 async function honoursIfMatch(client: Client, bucket: string): Promise<boolean> {
-  const key = `${canaryPrefix}if-match-${randomUUID()}`
-  await client.putObject(bucket, key, Buffer.from('probe'))
+  const key = probeCanary(randomUUID())
+  await client.putObject(bucket, key, canaryContent(key))
   try {
     const headers = { 'if-match': '"00000000000000000000000000000000"' }
     const answer = await client.makeRequestAsync(

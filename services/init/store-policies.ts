@@ -77,8 +77,22 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
   }
 }
 
-function uploaderStatements({ buckets }: PolicyInput): Statement[] {
+function uploaderStatements({ buckets, canaryPrefix }: PolicyInput): Statement[] {
   return [
+    // Who could delete canaries would keep a gap open that they would show.
+    {
+      Effect: 'Deny',
+      Action: s3(
+        'PutObject',
+        'DeleteObject',
+        'DeleteObjectVersion',
+        'PutObjectTagging',
+        'PutObjectVersionTagging',
+        'DeleteObjectTagging',
+        'DeleteObjectVersionTagging',
+      ),
+      Resource: arns(buckets, `/${canaryPrefix}*`),
+    },
     {
       Effect: 'Allow',
       Action: s3(

@@ -2,11 +2,9 @@
 // comes back. One pass shows that everything on the way works.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { canaryPrefix } from '../shared/messages.ts'
+import { canaryContent, isCanary, reconcilerCanary } from '../shared/canary-objects.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
 import { recordKey, type Marked, type Proofs, type Proven } from '../shared/proven.ts'
-
-export const ownPrefix = `${canaryPrefix}reconciler/`
 
 export interface CanaryDependencies {
   store: Pick<ObjectStore, 'writeText' | 'head' | 'remove' | 'versions'>
@@ -37,11 +35,11 @@ export async function runCanary(
   signal: AbortSignal,
 ): Promise<CanaryPass> {
   const { store } = deps
-  const key = `${ownPrefix}${randomUUID()}.txt`
+  const key = reconcilerCanary(randomUUID())
   const begun = performance.now()
   let marked: Marked | undefined
   try {
-    await store.writeText(bucket, key, `canary ${key}\n`)
+    await store.writeText(bucket, key, canaryContent(key).toString())
     marked = { bucket, key, facts: { ...(await store.head({ bucket, key })), tagCount: 1 } }
     const proven = await waitForVerdict(marked, begun, deps, signal)
     const seconds = (performance.now() - begun) / 1000
@@ -88,12 +86,13 @@ async function remove(
   await store.remove({ bucket: recordsBucket, key: recordKey(marked) }).catch(() => {})
 }
 
-/** Takes away the canaries of a process that was killed. */
+/** Takes away the canaries of a process that was killed; what somebody else has put there stays. */
 export async function removeLeftovers(
   bucket: string,
   store: Pick<ObjectStore, 'remove' | 'versions'>,
-  prefix = ownPrefix,
+  prefix = reconcilerCanary('').replace(/[^/]*$/, ''),
 ): Promise<void> {
   for await (const { key, versionId, deleteMarker, etag } of store.versions(bucket, prefix))
-    if (!deleteMarker) await store.remove({ bucket, key, versionId, etag })
+    if (!deleteMarker && isCanary(key, { md5: etag }))
+      await store.remove({ bucket, key, versionId, etag })
 }

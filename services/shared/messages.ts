@@ -39,9 +39,6 @@ export interface ScanJob {
   }
 }
 
-/** Prefix of the objects with which deploy, smoke and probes try the pipeline; their verdicts reach no endpoint. */
-export const canaryPrefix = 'avscan-canary/'
-
 const wantedKinds = new Set(['Put', 'Post', 'Copy', 'CompleteMultipartUpload'])
 const triggerKinds = new Set<string>(['manual', 'verify', 'sweep', 'rescan'])
 

@@ -335,6 +335,21 @@ for (const flavour of ['minio', 'versitygw'] as const)
         expect(await attempt(() => user.removeObject(records, 'r/2'))).to.equal('AccessDenied')
       })
 
+      it('keep applications from the objects of the canary', async () => {
+        const key = 'avscan-canary/reconciler/probe.txt'
+        const { versionId } = await canary().putObject(bucket, key, Buffer.from('1'))
+        for (const [what, act] of Object.entries({
+          put: () => uploader().putObject(bucket, 'avscan-canary/x', Buffer.from('1')),
+          tag: () => uploader().setObjectTagging(bucket, key, { scanned: 'clean' }),
+          delete: () => uploader().removeObject(bucket, key),
+          'delete a version': () =>
+            uploader().removeObject(bucket, key, { versionId: versionId ?? '' }),
+        }))
+          expect(await attempt(act), what).to.equal('AccessDenied')
+        expect(await attempt(() => root().statObject(bucket, key))).to.equal('allowed')
+        await root().removeObject(bucket, key, { versionId: versionId ?? '' })
+      })
+
       it('let the canary work under its prefix only', async () => {
         const user = canary()
         const key = 'avscan-canary/probe'

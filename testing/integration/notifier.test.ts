@@ -1,6 +1,7 @@
 // The notifier's process against a real RabbitMQ and real HTTP receivers.
 import { expect } from 'chai'
 import { randomUUID } from 'node:crypto'
+import { smokeCanary } from '../../services/shared/canary-objects.ts'
 import { eventually } from '../support/eventually.ts'
 import { noRabbitmq, startRabbitmq, type RealRabbitmq } from '../support/real-rabbitmq.ts'
 import {
@@ -177,7 +178,7 @@ describe('notifier', function () {
   it('REPORT_CLEAN=true: clean objects are told too, canary objects never', async () => {
     const running = await start({ REPORT_CLEAN: 'true' })
 
-    await running.publish(verdictMessage('CLEAN', 'avscan-canary/1'), 'canary')
+    await running.publish(verdictMessage('CLEAN', smokeCanary(randomUUID(), 'eicar')), 'canary')
     await running.publish(verdictMessage('CLEAN'), 'clean')
 
     expect((await received(1))[0]?.id).to.equal('clean')

@@ -1,7 +1,7 @@
 // The real reconciler while it is killed, or broker or store are, in the middle of a sweep; and what it does when events stop.
 import { expect } from 'chai'
 import type { ScanJob } from '../../services/shared/messages.ts'
-import { canaryPrefix } from '../../services/shared/messages.ts'
+import { canaryPrefix } from '../../services/shared/canary-objects.ts'
 import { eventually } from '../support/eventually.ts'
 import { noMinio, storeFlavours } from '../support/real-store.ts'
 import { openReconciler, type Put, type ReconcilerBench } from '../support/run-reconciler.ts'

@@ -1,4 +1,6 @@
+import { createHash, randomUUID } from 'node:crypto'
 import { expect } from 'chai'
+import { canaryContent, smokeCanary } from '../../../services/shared/canary-objects.ts'
 import { webhookBody } from '../../../services/notifier/webhook-body.ts'
 import {
   allEndpoints,
@@ -63,14 +65,31 @@ describe('wants', () => {
     expect(wants(demo, objectMessage('object.deleted', 'x/demo/a'))).to.equal(false)
   })
 
-  it('canary objects reach nobody, whatever the prefix', () => {
-    expect(wants(endpoint, verdictMessage('INFECTED', 'avscan-canary/x'))).to.equal(false)
-    expect(
-      wants(
-        { ...endpoint, prefix: 'avscan-canary/' },
-        objectMessage('object.deleted', 'avscan-canary/x'),
-      ),
-    ).to.equal(false)
+  describe('canary objects', () => {
+    const key = smokeCanary(randomUUID(), 'eicar')
+    const verdict = verdictMessage('INFECTED', key)
+    const scannedAs = (bytes: Buffer) => {
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      return { ...verdict, data: { ...verdict.data, scan: { sha256 } as never } }
+    }
+
+    it('reach nobody, whatever the prefix', () => {
+      const deleted = objectMessage('object.deleted', key)
+      const { eTag } = verdict.data.s3ObjectDetails
+      Object.assign(deleted.data.s3ObjectDetails, { eTag })
+
+      for (const message of [verdict, scannedAs(canaryContent(key)), deleted])
+        for (const prefix of ['', 'avscan-canary/'])
+          expect(wants({ ...endpoint, prefix }, message), message.type).to.equal(false)
+    })
+
+    it('are told of where somebody else has put other bytes there, whatever their ETag', () => {
+      expect(wants(endpoint, scannedAs(Buffer.from('a virus')))).to.equal(true)
+      expect(wants(endpoint, verdictMessage('INFECTED', 'avscan-canary/x'))).to.equal(true)
+      expect(
+        wants(endpoint, verdictMessage('INFECTED', smokeCanary(randomUUID(), 'clean'))),
+      ).to.equal(true)
+    })
   })
 
   it('what happens to an object later is told where objectEvents is on', () => {

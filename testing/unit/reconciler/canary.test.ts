@@ -1,10 +1,15 @@
+import { randomUUID } from 'node:crypto'
 import { expect } from 'chai'
 import { CanaryLoop } from '../../../services/reconciler/canary-loop.ts'
 import { runCanary, type CanaryDependencies } from '../../../services/reconciler/canary.ts'
 import { Flow } from '../../../services/reconciler/flow.ts'
 import { openState } from '../../../services/reconciler/state.ts'
 import { silentLog } from '../../../services/shared/log.ts'
-import { canaryPrefix } from '../../../services/shared/messages.ts'
+import {
+  canaryContent,
+  canaryPrefix,
+  reconcilerCanary,
+} from '../../../services/shared/canary-objects.ts'
 import type { Marked, Proven } from '../../../services/shared/proven.ts'
 import { eventually } from '../../support/eventually.ts'
 import { fakeObjectStore, type FakeObjectStore } from '../../support/fake-object-store.ts'
@@ -160,11 +165,26 @@ describe('the end-to-end canary', () => {
     })
 
     it('takes away what a process that was killed has left', async () => {
-      store.put(bucket, `${canaryPrefix}reconciler/left.txt`, 'x')
+      const key = reconcilerCanary(randomUUID())
+      store.put(bucket, key, canaryContent(key))
       const { flow } = await start(1_000_000)
       await eventually(() => flow.isWell)
 
       await eventually(() => store.all.every(({ bucket: of }) => of !== bucket))
+    })
+
+    it('leaves what somebody else has put beside them', async () => {
+      const name = store.put(bucket, `${canaryPrefix}reconciler/theirs.txt`, 'x')
+      const content = store.put(bucket, reconcilerCanary(randomUUID()), 'x')
+      const own = reconcilerCanary(randomUUID())
+      store.put(bucket, own, canaryContent(own))
+      const { flow } = await start(1_000_000)
+      await eventually(() => flow.isWell)
+
+      await eventually(() => {
+        const left = store.all.filter(({ bucket: of }) => of === bucket)
+        expect(left).to.deep.equal([name, content])
+      })
     })
   })
 })
