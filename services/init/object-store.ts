@@ -17,6 +17,7 @@ import { asWanted, type Report } from './report.ts'
 import {
   bucketPolicies,
   iamPolicies,
+  mergePolicies,
   roles,
   type PolicyInput,
   type Role,
@@ -59,12 +60,20 @@ async function ensureObjectStore(input: ObjectStoreInput, report: Report): Promi
   const { config, flavour } = input
   await waitForStore(connect(config, input.root), input, report)
   const client = connect(config, input.root, patience)
-  const { buckets } = config.store
-  for (const bucket of [...buckets, config.records.bucket])
-    await ensureBucket(client, bucket, config, report)
+  const { buckets, adopt } = config.store
+  const unknown = adopt.filter((bucket) => !buckets.includes(bucket))
+  if (unknown.length > 0)
+    throw new FatalError(
+      `ADOPT_BUCKETS names ${unknown.join(', ')}, which is not scanned`,
+      `it may name ${buckets.join(', ')} (MINIO_BUCKET_NAME)`,
+    )
+  await ensureBucket(client, config.records.bucket, config, report)
   for (const bucket of buckets) {
-    await ensureVersioning(client, bucket, report)
-    await ensureExpiry(client, bucket, report)
+    const isOurs = await ensureOwnBucket(client, bucket, config, report)
+    if (isOurs || adopt.includes(bucket)) {
+      await ensureVersioning(client, bucket, report)
+      await ensureExpiry(client, bucket, report)
+    } else await advise(client, bucket, report)
   }
   await ensureUsers(client, input, report)
   for (const bucket of buckets) {
@@ -178,6 +187,46 @@ async function ensureBucket(
   report.say(`bucket ${bucket}`, there ? asWanted : 'created')
 }
 
+/** Whether we have made it: how somebody else's bucket keeps its versions is not ours to change. */
+async function ensureOwnBucket(
+  client: Client,
+  bucket: string,
+  config: Config,
+  report: Report,
+): Promise<boolean> {
+  const key = `made/${bucket}`
+  // Before the bucket: killed in between, the next run must know that it may go on.
+  if (!(await client.bucketExists(bucket)))
+    await client.putObject(config.records.bucket, key, Buffer.from(new Date().toISOString()))
+  await ensureBucket(client, bucket, config, report)
+  return (await readRecord(client, config, key)) !== ''
+}
+
+/** Of a bucket that was there before: what we would do, and how to have it done. */
+async function advise(client: Client, bucket: string, report: Report): Promise<void> {
+  const how = `ADOPT_BUCKETS=${bucket} has it done`
+  if (!(await isVersioned(client, bucket)))
+    return report.warn(
+      `${bucket} was there before us and is not versioned; it stays so. With versions exactly the object that was judged is deleted: ${how}`,
+    )
+  const rules = await existingRules(client, bucket).catch(ignoreMissingCall)
+  if (rules !== undefined && !rules.some((rule) => 'NoncurrentVersionExpiration' in rule))
+    report.warn(
+      `old versions in ${bucket}, which was there before us, never expire; it stays so. A rule for ${noncurrentDays} days: ${how}`,
+    )
+}
+
+/** The text of an object of the records bucket, '' when there is none. */
+async function readRecord(client: Client, { records }: Config, key: string): Promise<string> {
+  try {
+    const object = { bucketName: records.bucket, objectName: key }
+    return await text(await client.makeRequestAsync({ method: 'GET', ...object }, '', [200]))
+  } catch (error) {
+    if (errorCode(error) === 'NoSuchKey') return ''
+    throw error
+  }
+}
+
 async function ensureVersioning(client: Client, bucket: string, report: Report): Promise<void> {
   const versioned = await isVersioned(client, bucket)
   if (versioned) return report.say(`versioning of ${bucket}`, asWanted)
@@ -218,10 +267,16 @@ async function ensureExpiry(client: Client, bucket: string, report: Report): Pro
     await client.setBucketLifecycle(bucket, { Rule: [...present, rule] } as never)
     report.say(what, `created (${noncurrentDays} days)`)
   } catch (error) {
-    // VersityGW answers 501: old versions stay until somebody removes them.
-    if (!['NotImplemented', 'MethodNotAllowed'].includes(errorCode(error) ?? '')) throw error
+    ignoreMissingCall(error)
+    // VersityGW: old versions stay until somebody removes them.
     report.warn(`${what}: this store cannot`)
   }
+}
+
+/** For `catch`: a call that this store does not have is undefined, everything else rises. */
+function ignoreMissingCall(error: unknown): undefined {
+  if (!['NotImplemented', 'MethodNotAllowed'].includes(errorCode(error) ?? '')) throw error
+  return undefined
 }
 
 async function existingRules(client: Client, bucket: string): Promise<{ ID?: string }[]> {
@@ -291,8 +346,9 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
       if (errorCode(error) === 'NoSuchBucketPolicy') return ''
       throw error
     })
-    const same = present !== '' && isDeepStrictEqual(JSON.parse(present), policy)
-    if (!same) await client.setBucketPolicy(bucket, JSON.stringify(policy))
+    const merged = mergePolicies(present, policy, Object.values(namesOf(users)))
+    const same = present !== '' && isDeepStrictEqual(JSON.parse(present), merged)
+    if (!same) await client.setBucketPolicy(bucket, JSON.stringify(merged))
     report.say(`policy of ${bucket}`, same ? asWanted : present === '' ? 'created' : 'changed')
   }
 }
@@ -310,17 +366,7 @@ async function recordProbe(
     deleteIfMatch: versioned || (await honoursIfMatch(client, bucket)),
   }
   const key = bucketProbeKey(bucket)
-  const before = await client
-    .makeRequestAsync(
-      { method: 'GET', bucketName: config.records.bucket, objectName: key },
-      '',
-      [200],
-    )
-    .then((answer) => text(answer))
-    .catch((error: unknown) => {
-      if (errorCode(error) === 'NoSuchKey') return ''
-      throw error
-    })
+  const before = await readRecord(client, config, key)
   const now = JSON.stringify(probe)
   if (before !== now) await client.putObject(config.records.bucket, key, Buffer.from(now))
   report.say(
@@ -329,7 +375,7 @@ async function recordProbe(
   )
   if (!versioned && !probe.deleteIfMatch)
     report.warn(
-      `${bucket} is unversioned and its store deletes whatever is there: workers refuse to delete on it (turn versioning on, DELETE_FILE=false, or DELETE_UNVERSIONED=accept-race)`,
+      `${bucket} is unversioned and its store deletes whatever is there: workers refuse to delete on it (ADOPT_BUCKETS=${bucket} turns versioning on; or DELETE_FILE=false, or DELETE_UNVERSIONED=accept-race)`,
     )
 }
 

@@ -260,6 +260,27 @@ export function bucketPolicies(
   )
 }
 
+/**
+ * `wanted` beside what somebody else has stated: a statement is ours, and replaced, if it is about our users alone.
+ * @param present the bucket's policy as JSON, '' for none
+ * @throws SyntaxError when it is none
+ */
+export function mergePolicies(
+  present: string,
+  wanted: BucketPolicy,
+  users: readonly string[],
+): BucketPolicy {
+  if (present === '') return wanted
+  const found = JSON.parse(present) as Partial<BucketPolicy>
+  const isOurs = ({ Principal }: { Principal?: unknown }) => {
+    const named = (Principal as { AWS?: unknown } | undefined)?.AWS
+    const names = [named].flat()
+    return names.length > 0 && names.every((name) => users.includes(String(name)))
+  }
+  const others = (found.Statement ?? []).filter((statement) => !isOurs(statement))
+  return { ...found, ...wanted, Statement: [...wanted.Statement, ...others] }
+}
+
 function policy(...statements: Policy['Statement']): Policy {
   return { Version: '2012-10-17', Statement: statements }
 }

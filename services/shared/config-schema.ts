@@ -85,6 +85,11 @@ export const configSchema = z.strictObject({
         'buckets that are scanned (comma list)',
         'MINIO_BUCKET_NAME',
       ),
+      adopt: setting(
+        z.array(z.string()).default([]),
+        'of these, what was there before we came may be versioned, and its old versions expire after 7 days (comma list)',
+        'ADOPT_BUCKETS',
+      ),
       user: setting(z.string().default(''), "the service's own access key", '*_STORE_USER'),
       password: setting(secretText, "the service's own secret key", '*_STORE_PASSWORD', true),
       timeoutMs: setting(

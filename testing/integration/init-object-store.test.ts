@@ -164,6 +164,66 @@ for (const flavour of ['minio', 'versitygw'] as const)
       expect(rules).to.match(/"NoncurrentDays":"?7/)
     })
 
+    it('changes nothing but the events of a bucket that was there before, unless it is adopted', async () => {
+      const theirs = 'invoices'
+      await root().makeBucket(theirs, store.region)
+      const both = { ...env, MINIO_BUCKET_NAME: `${bucket},${theirs}` }
+      const versioning = async () =>
+        ((await root().getBucketVersioning(theirs)) as { Status?: string }).Status
+      if (flavour === 'versitygw')
+        await root().setBucketPolicy(
+          theirs,
+          JSON.stringify({
+            Version: '2012-10-17',
+            Statement: [
+              {
+                Effect: 'Allow',
+                Principal: '*',
+                Action: ['s3:GetObject'],
+                Resource: [`arn:aws:s3:::${theirs}/public/*`],
+              },
+            ],
+          }),
+        )
+
+      const first = await runInit(['object-store'], both)
+
+      expect(first.code, first.stdout).to.equal(0)
+      expect(first.stdout).to.match(/invoices was there before us and is not versioned/)
+      expect(await versioning().catch(() => undefined)).not.to.equal('Enabled')
+      if (flavour === 'minio')
+        expect(await attempt(() => root().getBucketLifecycle(theirs))).to.equal(
+          'NoSuchLifecycleConfiguration',
+        )
+      else expect(await root().getBucketPolicy(theirs)).to.match(/public/)
+
+      const second = await runInit(['object-store'], { ...both, ADOPT_BUCKETS: theirs })
+
+      expect(second.code, second.stdout).to.equal(0)
+      expect(second.lines).to.include(`versioning of ${theirs}: turned on`)
+      expect(await versioning()).to.equal('Enabled')
+      const third = await runInit(['object-store'], both)
+      expect(third.lines.at(-1), third.stdout).to.equal('object-store: nothing to do')
+
+      const wrong = await runInit(['object-store'], { ...env, ADOPT_BUCKETS: 'invoces' })
+      expect(wrong.code).to.equal(1)
+      expect(wrong.stdout).to.match(/ADOPT_BUCKETS names invoces, which is not scanned/)
+    })
+
+    it('goes on with a bucket of its own after it was killed', async () => {
+      const ours = 'half-made'
+      // As it is after a kill between the bucket and its versioning.
+      await root().putObject(records, `made/${ours}`, Buffer.from(new Date().toISOString()))
+      await root().makeBucket(ours, store.region)
+
+      const run = await runInit(['object-store'], {
+        ...env,
+        MINIO_BUCKET_NAME: `${bucket},${ours}`,
+      })
+
+      expect(run.lines).to.include(`versioning of ${ours}: turned on`)
+    })
+
     it('lets an upload reach the work queue as one event', async () => {
       await broker.api('DELETE', `/queues/${vhost}/s3minioqueue/contents`)
 
