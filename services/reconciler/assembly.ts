@@ -5,7 +5,7 @@ import { Flow } from './flow.ts'
 import type { Metrics } from './metrics.ts'
 import { createRequestLane } from './requests.ts'
 import { createSpoolLane } from './spool.ts'
-import type { StateFile } from './state.ts'
+import { isOfEverything, type StateFile } from './state.ts'
 import { Sweeper } from './sweeper.ts'
 import { canaryTimeoutMs, sweepAnywayMs, sweepMarginMs } from './timing.ts'
 import type { Publisher } from '../shared/broker.ts'
@@ -72,9 +72,8 @@ export function assemble(config: Config, shared: Shared): Assembly {
     onQueued: (why) => metrics.jobs.inc({ why }),
     onSeen: (count) => metrics.seen.inc(count),
     onRunning: (running) => metrics.running.set(running ? 1 : 0),
-    onFinished: ({ kind, since, finishedAt = '' }) => {
-      if (kind === 'sweep' && since === undefined)
-        metrics.lastSuccess.set(Date.parse(finishedAt) / 1000)
+    onFinished: (sweep) => {
+      if (isOfEverything(sweep)) metrics.lastSuccess.set(Date.parse(sweep.finishedAt ?? '') / 1000)
     },
   })
   const probe = () => Promise.all(buckets.map((bucket) => store.ping(bucket)))

@@ -14,6 +14,8 @@ const sweep = z.object({
   /** Somebody asked for it and may be watching. */
   asked: z.boolean().default(false),
   requestedAt: z.string(),
+  /** Only this one; without it all. */
+  bucket: z.string().optional(),
   /** Only versions that are not older; without it all. */
   since: z.string().optional(),
   /** Proofs from before do not count. */
@@ -31,6 +33,8 @@ const schema = z.object({
   /** Everything that was uploaded before has had its event, or is covered by a sweep of the list below. The store's time. */
   coveredUntil: z.string(),
   sweeps: z.array(sweep).default([]),
+  /** Those whose objects from before they were configured have had a sweep, or have one on the list. */
+  buckets: z.array(z.string()).default([]),
   /** Newest last. */
   finished: z.array(sweep).default([]),
   /** Of the last sweep of everything. */
@@ -126,10 +130,11 @@ export function addSweep(state: ReconcilerState, wanted: Sweep): void {
     state.sweeps = state.sweeps.filter(({ kind }) => kind !== 'rescan')
   } else if (!wanted.asked) {
     const waiting = state.sweeps.find(
-      ({ kind, asked, startedAt, since, after }) =>
+      ({ kind, asked, startedAt, since, after, bucket }) =>
         kind === 'sweep' &&
         !asked &&
         startedAt === undefined &&
+        bucket === wanted.bucket &&
         (since === undefined) === (wanted.since === undefined) &&
         (after === undefined) === (wanted.after === undefined),
     )
@@ -144,9 +149,30 @@ export function addSweep(state: ReconcilerState, wanted: Sweep): void {
   state.sweeps.push(wanted)
 }
 
-/** The sweep whose turn it is: what events have missed first, then what they may not have told, then rescans, then everything. */
+export function isOfEverything({ kind, since, bucket }: Sweep): boolean {
+  return kind === 'sweep' && since === undefined && bucket === undefined
+}
+
+/**
+ * A sweep for each bucket that was not configured before: of what it holds already there is no event. One that is dropped and comes
+ * back is new again.
+ */
+export function addNewBuckets(state: ReconcilerState, buckets: readonly string[]): void {
+  const isCovered = state.sweeps.some(
+    (sweep) => isOfEverything(sweep) && sweep.startedAt === undefined,
+  )
+  for (const bucket of buckets)
+    if (!isCovered && !state.buckets.includes(bucket))
+      addSweep(state, newSweep({ reason: `first sweep of ${bucket}`, bucket }))
+  state.buckets = [...buckets]
+}
+
+/**
+ * The sweep whose turn it is: what events have missed first, then what they may not have told or were not there to tell, then
+ * rescans, then everything.
+ */
 export function nextSweep(state: Readonly<ReconcilerState>): Sweep | undefined {
-  const rank = ({ kind, since, after }: Sweep) =>
-    kind === 'rescan' ? 2 : since !== undefined ? 0 : after !== undefined ? 1 : 3
+  const rank = ({ kind, since, after, bucket }: Sweep) =>
+    kind === 'rescan' ? 2 : since !== undefined ? 0 : (after ?? bucket) !== undefined ? 1 : 3
   return state.sweeps.toSorted((a, b) => rank(a) - rank(b))[0]
 }

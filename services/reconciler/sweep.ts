@@ -52,7 +52,10 @@ export class SweepRun {
 
   /** Does the next page; false when there is none left. A page that could not be listed is asked for again by the next call. */
   async step(sweep: Sweep): Promise<boolean> {
-    const { buckets, store } = this.#deps
+    const { store } = this.#deps
+    const buckets = this.#deps.buckets.filter((one) => (sweep.bucket ?? one) === one)
+    // It is configured no more.
+    if (buckets.length === 0) return false
     const at = sweep.cursor ?? { bucket: buckets[0] ?? '', after: '' }
     const index = buckets.indexOf(at.bucket)
     // A bucket that was configured when the sweep began.

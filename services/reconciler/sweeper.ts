@@ -1,7 +1,14 @@
 // Which sweep runs when: takes the one whose turn it is from the state, page by page, and rests while the bulk lane is full.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SweepRun, type SweepDependencies } from './sweep.ts'
-import { addSweep, newSweep, nextSweep, type Sweep } from './state.ts'
+import {
+  addNewBuckets,
+  addSweep,
+  isOfEverything,
+  newSweep,
+  nextSweep,
+  type Sweep,
+} from './state.ts'
 import { describeError, FatalError, toError } from '../shared/errors.ts'
 import { backoffMs } from '../shared/retry.ts'
 
@@ -109,7 +116,7 @@ export class Sweeper {
       if (sweep === undefined) return
       draft.sweeps = draft.sweeps.filter((one) => one.id !== id)
       draft.finished = [...draft.finished, { ...sweep, finishedAt }].slice(-remembered)
-      if (sweep.kind === 'sweep' && sweep.since === undefined)
+      if (isOfEverything(sweep))
         draft.full = { startedAt: sweep.startedAt ?? finishedAt, finishedAt, seen: sweep.seen }
     })
     this.#run = undefined
@@ -122,7 +129,10 @@ export class Sweeper {
   }
 
   async #addDue(): Promise<void> {
-    const { state } = this.#deps
+    const { state, buckets } = this.#deps
+    const known = state.current.buckets
+    if (buckets.some((one) => !known.includes(one)) || known.length !== buckets.length)
+      await state.change((draft) => addNewBuckets(draft, buckets))
     if (this.#dueInMs() > 0) return
     await state.change((draft) => addSweep(draft, newSweep({ reason: 'interval' })))
   }
@@ -131,7 +141,7 @@ export class Sweeper {
   #dueInMs(): number {
     const { state, intervalMs } = this.#deps
     const { full, sweeps } = state.current
-    const waits = sweeps.some(({ kind, since }) => kind === 'sweep' && since === undefined)
+    const waits = sweeps.some(isOfEverything)
     if (intervalMs === 0 || full === undefined || waits) return longMs
     return Math.min(longMs, Math.max(0, Date.parse(full.startedAt) + intervalMs - Date.now()))
   }
@@ -168,14 +178,15 @@ export class Sweeper {
   }
 
   #factsOf(sweep: Sweep): SweepFacts {
-    const { id, kind, reason, since, startedAt, finishedAt } = sweep
+    const { id, reason, since, startedAt, finishedAt } = sweep
     const inPage = this.#run?.id === id ? this.#run.inPage : { seen: 0, queued: 0 }
     const seen = sweep.seen + inPage.seen
     const queued = sweep.queued + inPage.queued
     const running = startedAt !== undefined && finishedAt === undefined
     const seconds = (performance.now() - this.#taken.at) / 1000
     const isTaken = running && this.#taken.id === id && seconds > 0
-    const total = kind === 'sweep' ? this.#deps.state.current.full?.seen : undefined
+    const isOfAll = sweep.kind === 'sweep' && sweep.bucket === undefined
+    const total = isOfAll ? this.#deps.state.current.full?.seen : undefined
     return {
       id,
       reason,

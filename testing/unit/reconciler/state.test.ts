@@ -17,6 +17,7 @@ const at = (second: number) => new Date(Date.UTC(2026, 10, 21, 7, 0, second)).to
 const empty = () => ({
   coveredUntil: at(0),
   sweeps: [] as Sweep[],
+  buckets: [],
   finished: [],
   signatures: [],
   requests: [],

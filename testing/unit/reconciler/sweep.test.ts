@@ -37,6 +37,8 @@ const prove = (
   version.tags = { scanned: verdict, 'scanned-proof': writeProof(facts, proof, proofKey) }
 }
 
+const later = '2100-01-01T00:00:00.000Z'
+
 describe('a sweep', () => {
   let store: FakeObjectStore
   let state: StateFile
@@ -101,6 +103,7 @@ describe('a sweep', () => {
   }
   const finished = (count = 1) =>
     eventually(() => state.current.finished.length >= count && state.current.sweeps.length === 0)
+  const swept = () => jobs.map(({ object }) => `${object.bucket}/${object.key}`)
   const keys = () => jobs.map(({ object }) => object.key)
   const put = (key: string, content = 'x') => store.put(bucket, key, content)
   const putMany = (count: number) =>
@@ -134,10 +137,63 @@ describe('a sweep', () => {
     await start({ buckets: [bucket, 'second'] })
     await finished()
 
-    expect(jobs.map(({ object }) => `${object.bucket}/${object.key}`)).to.deep.equal([
-      'uploads/a',
-      'second/b',
-    ])
+    expect(swept()).to.deep.equal(['uploads/a', 'second/b'])
+  })
+
+  describe('of a bucket that is configured later', () => {
+    beforeEach(async () => {
+      put('a')
+      store.put('second', 'b', 'x')
+      await start()
+      await finished()
+      jobs.length = 0
+    })
+
+    it('comes at once, and of that bucket alone', async () => {
+      await start({ buckets: ['second', bucket] })
+      await finished(2)
+
+      expect(swept()).to.deep.equal(['second/b'])
+      expect(state.current.finished.at(-1)?.reason).to.equal('first sweep of second')
+      expect(state.current.full?.seen).to.equal(1)
+    })
+
+    it('comes also when the process is killed before it has begun, and once', async () => {
+      store.before = (call) => {
+        if (call === 'versions') throw new StoreUnavailableError('away')
+      }
+      await start({ buckets: [bucket, 'second'] })
+      await eventually(() => state.current.sweeps.length > 0)
+      store.before = () => {}
+      await start({ buckets: [bucket, 'second'] })
+      await finished(2)
+      await start({ buckets: [bucket, 'second'] })
+      await state.change((draft) => addSweep(draft, newSweep({ reason: 'gap', since: later })))
+      await finished(3)
+
+      expect(swept()).to.deep.equal(['second/b'])
+    })
+
+    it('comes again when it was dropped in between', async () => {
+      await start({ buckets: [bucket, 'second'] })
+      await finished(2)
+      await start()
+      await eventually(() => state.current.buckets.length === 1)
+      await start({ buckets: [bucket, 'second'] })
+      await finished(3)
+
+      expect(swept()).to.deep.equal(['second/b', 'second/b'])
+    })
+
+    it('ends when it is dropped before its turn', async () => {
+      await start()
+      await state.change((draft) =>
+        addSweep(draft, newSweep({ reason: 'first sweep of third', bucket: 'third' })),
+      )
+      await finished(2)
+
+      expect(swept()).to.deep.equal([])
+    })
   })
 
   it('goes on where it was after a kill: nothing is left out, and one page at most comes twice', async () => {
