@@ -103,7 +103,7 @@ function lastNamed(versions: readonly ObjectVersion[], endKey: string): string |
 }
 
 // A page of 1,000 long keys costs the reconciler 17 MB more at its peak.
-const pageSize = 400
+const pageSize = 250
 
 function versionsQuery(prefix: string, marker: Marker): string {
   const parts = [

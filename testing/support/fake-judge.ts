@@ -18,8 +18,20 @@ export function judge(bytes: Buffer, limits: FakeLimits): string | undefined {
     if ((bytes.readUInt16LE(at + 6) & 1) === 1) return 'Heuristics.Encrypted.Zip'
     unpacked += bytes.readUInt32LE(at + 22)
     if (unpacked > limits.maxScanBytes) return 'Heuristics.Limits.Exceeded.MaxScanSize'
-    const inner = judge(inflateRawSync(bytes.subarray(start, start + packedBytes)), limits)
+    const content = inflate(bytes.readUInt16LE(at + 8), bytes.subarray(start, start + packedBytes))
+    const inner = content === undefined ? undefined : judge(content, limits)
     if (inner !== undefined) return inner
   }
   return unpacked > limits.maxScanBytes ? 'Heuristics.Limits.Exceeded.MaxScanSize' : undefined
+}
+
+/** Undefined for a method that it does not know and for what is damaged: workers ask their engine about such zips too. */
+function inflate(method: number, packed: Buffer): Buffer | undefined {
+  if (method === 0) return packed
+  if (method !== 8) return undefined
+  try {
+    return inflateRawSync(packed)
+  } catch {
+    return undefined
+  }
 }
