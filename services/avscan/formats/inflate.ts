@@ -5,12 +5,15 @@ import { errorCode } from '../../shared/errors.ts'
 import { damaged, type Seen } from './seen.ts'
 import { chunksOf, type Source } from './source.ts'
 
+/** Each chunk takes a turn of its own on the thread pool. */
+const chunkSize = 64 * 1024
+
 /** What unpacks from `at` on; returns how many packed bytes it was. @throws CannotLookError where it is damaged or cut. */
 export async function* inflated(
   source: Source,
   at: number,
   seen: Seen,
-  inflate: InflateRaw | Inflate = createInflateRaw(),
+  inflate: InflateRaw | Inflate = createInflateRaw({ chunkSize }),
 ): AsyncGenerator<Buffer, number> {
   const input = Readable.from(chunksOf(source, at))
   // Each may fail once more while it is taken down, and nobody listens then.

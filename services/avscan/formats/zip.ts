@@ -10,8 +10,8 @@ import { directoryMagic, localHeader, methods, type End } from './zip-end.ts'
 
 const localBytes = 30
 const unknownSize = 0xffffffff
-/** So much is unpacked at once without a look. */
-const small = 256 * 1024
+/** So much is unpacked at once, packed or not: streams and their turns take longer than the inflating. */
+const small = 2 * 1024 ** 2
 /** What `headBytes` of packed zeros unpack to, and more than that. */
 const mostAtOnce = 80 * 1024 ** 2
 /** A little says of most members what they are; a little can also be a lot of zeros. */
@@ -160,13 +160,16 @@ async function localOf(
 
 /** The first unpacked bytes or all, of so many that it says it has. */
 async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer> {
-  const steps = unpackedSize <= small ? [headBytes] : beginnings
-  for (const length of steps) {
+  const atOnce = unpackedSize <= small && packed.size <= small
+  // One byte more, so that a member larger than it says shows.
+  const maxOutputLength = atOnce ? unpackedSize + 1 : mostAtOnce
+  for (const length of atOnce ? [packed.size] : beginnings) {
     const bytes = await packed.read(0, length)
-    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: mostAtOnce }
     try {
+      const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength }
       const head = inflateRawSync(bytes, options)
-      if (head.length >= headBytes || length >= packed.size || length === headBytes) return head
+      if (atOnce || head.length >= headBytes || length >= packed.size || length === headBytes)
+        return head
     } catch {
       throw damaged('the data of a member is damaged')
     }
