@@ -4,7 +4,7 @@ import { toError } from '../../shared/errors.ts'
 import type { Abilities } from './abilities.ts'
 import { isPlain, look } from './look.ts'
 import { defaultLimits, formatReasons, Seen, type Need } from './seen.ts'
-import type { Source } from './source.ts'
+import { held, type Source } from './source.ts'
 
 /** For one object, however it is made. */
 const deadlineMs = 60_000
@@ -27,12 +27,13 @@ export class Containers {
    * @throws what a scan throws: then nothing is known.
    */
   async inspect(
-    source: Source,
+    received: Source,
     name: string,
     judges: readonly Judge[],
     signal: AbortSignal,
     contentEncoding = '',
   ): Promise<Finding[]> {
+    const source = await held(received)
     if (await isPlain(source, name, contentEncoding, signal)) return []
     const found: Finding[] = []
     const seen = await this.#look(source, name, judges, found, signal, contentEncoding)

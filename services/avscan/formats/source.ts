@@ -17,6 +17,15 @@ export function bytesOf(bytes: Buffer): Source {
   return { size: bytes.length, read: (at, length) => bytes.subarray(at, at + length) }
 }
 
+/** A file that is read once, for its parts are asked for again and again. Larger ones stay where they are. */
+export async function held(source: Source): Promise<Source> {
+  if (source.size > heldBytes) return source
+  return { ...source, ...bytesOf(await source.read(0, source.size)) }
+}
+
+/** For each object that is looked at, so no more than a few MiB of a worker. */
+const heldBytes = 1024 ** 2
+
 /** `size` bytes of `source` from `start` on; cut where the source ends. */
 export function rangeOf(source: Source, start: number, size: number): Source {
   const end = Math.max(start, Math.min(source.size, start + size))
