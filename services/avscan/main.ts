@@ -18,6 +18,7 @@ import { runService } from '../shared/lifecycle.ts'
 import { createObjectStore } from '../shared/object-store.ts'
 import { waitUntilReady } from '../shared/retry.ts'
 import { actionsQueue } from '../shared/topology.ts'
+import { UsableBuckets } from '../shared/usable-buckets.ts'
 
 const required = ['store.user', 'store.password', 'broker.user', 'broker.password', 'proof.key']
 
@@ -28,16 +29,17 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const engines = createEngines(config, log, care)
   const { judge } = engines
   defer(() => judge.close())
-  const health = createWorkerHealth(engines.parts, metrics)
+  const store = createObjectStore({ ...config.store, caFile: config.tls.ca })
+  defer(() => store.close())
+  const usable = new UsableBuckets(buckets, store, log)
+  const health = createWorkerHealth(engines.parts, metrics, usable)
   const server = await health.listen(config, log)
   defer(() => server.close())
   const folder = await openScanFolder(config.scan.folder, config.limits.volumeGb * GiB)
   defer(() => folder.close())
-  const store = createObjectStore({ ...config.store, caFile: config.tls.ca })
-  defer(() => store.close())
 
   const probes = {
-    store: () => Promise.all(buckets.map((bucket) => store.ping(bucket))),
+    store: () => usable.probe(),
     engine: () => judge.probe(signal),
     engineOrPass: () => judge.probe(signal).catch((error: unknown) => care.passOr(error, judge)),
   }
@@ -45,7 +47,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   await waitUntilReady('the object store', probes.store, { log, signal, waiting })
   const { deleteUnversioned } = config.actions
   const unversioned = { store, recordsBucket: config.records.bucket, deleteUnversioned }
-  await refuseRacyDeletes(buckets, config.actions.delete, unversioned)
+  await refuseRacyDeletes(usable.names, config.actions.delete, unversioned)
   // The engine tells its outages itself.
   await waitUntilReady('the engine', probes.engineOrPass, { log: silentLog, signal, waiting })
   const publisher = await connectPublisher(config, log, signal)
@@ -89,6 +91,8 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   const consumer = await startConsumer(config, lanes, publisher, log, signal)
   defer(() => consumer.stop(config.shutdown.timeoutMs))
   care.run({ engines, consumer, news, abilities, signal })
+  const watching = usable.watch(signal)
+  defer(() => watching)
   health.consuming(consumer, publisher, folder)
   log.info('ready', { buckets, maxObjectBytes: limits.maxObjectBytes })
 })

@@ -9,8 +9,13 @@ import { describeError } from '../shared/errors.ts'
 import { startHealth, type Health } from '../shared/health.ts'
 import { version } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
+import type { UsableBuckets } from '../shared/usable-buckets.ts'
 
-export function createWorkerHealth(engines: readonly Engine[], metrics: Metrics) {
+export function createWorkerHealth(
+  engines: readonly Engine[],
+  metrics: Metrics,
+  buckets: Pick<UsableBuckets, 'unusable'>,
+) {
   let missing = ['starting']
   let running: { consumer: Consumer; publisher: Publisher; folder: ScanFolder } | undefined
 
@@ -38,6 +43,7 @@ export function createWorkerHealth(engines: readonly Engine[], metrics: Metrics)
           version,
           engines: engines.map(({ name, info, addresses }) => ({ name, ...info, addresses })),
           lanes: running?.consumer.lanes,
+          unusableBuckets: buckets.unusable,
         }),
         registry: metrics.registry,
         collect: () => {

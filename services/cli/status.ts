@@ -2,8 +2,10 @@
 import { fetchText } from './readiness.ts'
 import { parseMetrics, sumBy, type Sample } from './metrics-text.ts'
 import type { Access, Part, Runtime } from './runtime.ts'
+import { isRecord } from './ready-facts.ts'
 import { renderReconciler } from './status-reconciler.ts'
 import { renderTable } from './table.ts'
+import { printable } from '../shared/printable.ts'
 
 export interface Queue {
   name: string
@@ -64,7 +66,12 @@ const queueOf = ({ name = '', messages = 0, consumers = 0 }: Partial<Queue>): Qu
 
 /** Is everything up? Decides the exit code. */
 export function isHealthy({ parts, queues }: StatusFacts): boolean {
-  return queues !== undefined && parts.length > 0 && parts.every(({ state }) => state === 'running')
+  return (
+    queues !== undefined &&
+    parts.length > 0 &&
+    parts.every(({ state }) => state === 'running') &&
+    unusableBuckets(parts).size === 0
+  )
 }
 
 export function renderStatus(facts: StatusFacts): string {
@@ -86,6 +93,7 @@ export function renderStatus(facts: StatusFacts): string {
   const sections = [
     [`runtime: ${facts.runtime}`],
     renderTable(['part', 'state', 'pid', 'version', ''], rows, 100),
+    ...renderBuckets(parts),
     renderSignatures(samples),
     renderVerdicts(samples),
     renderQueues(queues),
@@ -99,6 +107,23 @@ export function renderStatus(facts: StatusFacts): string {
     ['places', ...places.map(({ name, where }) => `  ${name}: ${where}`)],
   ]
   return `${sections.map((lines) => lines.join('\n')).join('\n\n')}\n`
+}
+
+/** Why, by the bucket; of all processes that use buckets. */
+function unusableBuckets(parts: readonly Part[]): Map<string, string> {
+  const said = parts.flatMap(({ facts }) =>
+    isRecord(facts?.['unusableBuckets']) ? Object.entries(facts['unusableBuckets']) : [],
+  )
+  return new Map(said.map(([bucket, why]) => [bucket, String(why)]))
+}
+
+function renderBuckets(parts: readonly Part[]): string[][] {
+  const unusable = unusableBuckets(parts)
+  if (unusable.size === 0) return []
+  const lines = [...unusable].map(
+    ([bucket, why]) => `  !!!! ${bucket}: NOTHING in it is scanned: ${printable(why)} !!!!`,
+  )
+  return [['buckets that cannot be used', ...lines]]
 }
 
 function brokerText(part: Part, version: string | undefined): string {
@@ -135,8 +160,18 @@ function renderVerdicts(samples: readonly Sample[]): string[] {
   return [
     'verdicts, since the workers started',
     `  ${text === '' ? 'none yet' : text}`,
+    ...renderForeign(samples),
     ...renderUnscannable(samples),
   ]
+}
+
+function renderForeign(samples: readonly Sample[]): string[] {
+  const count = sumBy(samples, 'avscan_jobs_dropped_total', 'why').get('foreign bucket') ?? 0
+  return count === 0
+    ? []
+    : [
+        `  !!!! ${count} uploads to buckets that MINIO_BUCKET_NAME does not name were NOT scanned; name them, or take away their event rule !!!!`,
+      ]
 }
 
 /** What nobody could look into, by container format; what an engine gave up on has none. */

@@ -15,9 +15,11 @@ import type { Log } from '../shared/log.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
 import { proofOptions, Proofs } from '../shared/proven.ts'
 import { bulkQueue } from '../shared/topology.ts'
+import type { UsableBuckets } from '../shared/usable-buckets.ts'
 
 export interface Shared {
   store: ObjectStore
+  usable: UsableBuckets
   state: StateFile
   publisher: Publisher
   metrics: Metrics
@@ -34,8 +36,7 @@ export interface Assembly {
 }
 
 export function assemble(config: Config, shared: Shared): Assembly {
-  const { store, state, publisher, metrics, log, signal, watch } = shared
-  const { buckets } = config.store
+  const { store, usable, state, publisher, metrics, log, signal, watch } = shared
   const proofs = new Proofs(store, proofOptions(config))
   const queue = bulkQueue(config)
   const depth = () => watch.depth(queue)
@@ -56,13 +57,13 @@ export function assemble(config: Config, shared: Shared): Assembly {
       isBacklogged: async () => ((await watch.depth(config.broker.queue)) ?? 0) > 0,
       timeoutMs: canaryTimeoutMs(config),
     },
-    { buckets, intervalMs: config.canary.intervalMs, flow, metrics, log },
+    { buckets: usable, intervalMs: config.canary.intervalMs, flow, metrics, log },
   )
   const sweeper = new Sweeper({
     store,
     proofs,
     state,
-    buckets,
+    buckets: usable,
     log,
     signal,
     depth,
@@ -76,9 +77,9 @@ export function assemble(config: Config, shared: Shared): Assembly {
       if (isOfEverything(sweep)) metrics.lastSuccess.set(Date.parse(sweep.finishedAt ?? '') / 1000)
     },
   })
-  const probe = () => Promise.all(buckets.map((bucket) => store.ping(bucket)))
+  const probe = () => usable.probe()
   const lanes = [
-    createSpoolLane(config, { store, proofs, publisher, metrics, log }),
+    createSpoolLane(config, { store, probe, proofs, publisher, metrics, log }),
     createRequestLane({ state, log, rescanWindowMs: config.rescan.windowMs, probe }),
   ]
   return { flow, canary, sweeper, lanes }

@@ -5,9 +5,10 @@ import type { Flow } from './flow.ts'
 import type { Metrics } from './metrics.ts'
 import { describeError, toError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
+import type { UsableBuckets } from '../shared/usable-buckets.ts'
 
 export interface CanaryLoopOptions {
-  buckets: readonly string[]
+  buckets: Pick<UsableBuckets, 'names'>
   intervalMs: number
   flow: Flow
   metrics: Pick<Metrics, 'canaryUp' | 'canarySeconds'>
@@ -60,10 +61,10 @@ export class CanaryLoop {
     const before = this.#facts.state
     try {
       if (this.#leftovers)
-        for (const bucket of buckets) await removeLeftovers(bucket, this.#deps.store)
+        for (const bucket of buckets.names) await removeLeftovers(bucket, this.#deps.store)
       this.#leftovers = true
       const passes = await Promise.all(
-        buckets.map((bucket) =>
+        buckets.names.map((bucket) =>
           runCanary(bucket, { ...this.#deps, onLate: () => this.#late() }, either),
         ),
       )

@@ -12,6 +12,7 @@ import { startConsumer } from '../shared/consumer.ts'
 import { runService } from '../shared/lifecycle.ts'
 import { createObjectStore } from '../shared/object-store.ts'
 import { waitUntilReady } from '../shared/retry.ts'
+import { UsableBuckets } from '../shared/usable-buckets.ts'
 
 const required = ['store.user', 'store.password', 'broker.user', 'broker.password', 'proof.key']
 
@@ -20,15 +21,15 @@ await runService('reconciler', { required }, async ({ config, log, signal, defer
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const metrics = createMetrics(registry)
-  const health = createReconcilerHealth(registry)
-  const server = await health.listen(config, log)
-  defer(() => server.close())
   const store = createObjectStore({ ...config.store, caFile: config.tls.ca })
   defer(() => store.close())
+  const usable = new UsableBuckets(buckets, store, log)
+  const health = createReconcilerHealth(registry, usable)
+  const server = await health.listen(config, log)
+  defer(() => server.close())
 
   const { waiting } = health
-  const probe = () => Promise.all(buckets.map((bucket) => store.ping(bucket)))
-  await waitUntilReady('the object store', probe, { log, signal, waiting })
+  await waitUntilReady('the object store', () => usable.probe(), { log, signal, waiting })
   const open = () => openState(store, config.records.bucket, log)
   const state = await waitUntilReady('the records bucket', open, { log, signal, waiting })
   const publisher = await connectPublisher(config, log, signal)
@@ -38,11 +39,16 @@ await runService('reconciler', { required }, async ({ config, log, signal, defer
   const watch = await watchBroker(config, lost, log, signal)
   defer(() => watch.close())
 
-  const parts = assemble(config, { store, state, publisher, metrics, log, signal, watch })
+  const parts = assemble(config, { store, usable, state, publisher, metrics, log, signal, watch })
   flow = parts.flow
   const consumer = await startConsumer(config, parts.lanes, publisher, log, signal)
   defer(() => consumer.stop(config.shutdown.timeoutMs))
-  const loops = [parts.sweeper.run(), parts.canary.run(signal), watchStore(url, lost, signal)]
+  const loops = [
+    parts.sweeper.run(),
+    parts.canary.run(signal),
+    watchStore(url, lost, signal),
+    usable.watch(signal),
+  ]
   defer(() => Promise.all(loops))
   health.running({ ...parts, consumer, publisher })
   log.info('ready', { buckets, healthPort: server.port })

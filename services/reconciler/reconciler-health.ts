@@ -11,6 +11,7 @@ import { startHealth, type Health } from '../shared/health.ts'
 import { version } from '../shared/lifecycle.ts'
 import type { Log } from '../shared/log.ts'
 import { spoolQueue } from '../shared/topology.ts'
+import type { UsableBuckets } from '../shared/usable-buckets.ts'
 
 export interface Parts {
   consumer: Consumer
@@ -20,7 +21,10 @@ export interface Parts {
   canary: CanaryLoop
 }
 
-export function createReconcilerHealth(registry: Registry) {
+export function createReconcilerHealth(
+  registry: Registry,
+  buckets: Pick<UsableBuckets, 'unusable'>,
+) {
   let missing = ['starting']
   let parts: Parts | undefined
 
@@ -54,6 +58,7 @@ export function createReconcilerHealth(registry: Registry) {
           canary: parts?.canary.facts,
           events: parts?.flow.facts,
           lanes: parts?.consumer.lanes,
+          unusableBuckets: buckets.unusable,
         }),
         registry,
       }),

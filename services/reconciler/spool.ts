@@ -13,7 +13,8 @@ import type { Proofs } from '../shared/proven.ts'
 import { jobRetryDelaysMs, names, spoolQueue } from '../shared/topology.ts'
 
 export interface SpoolDependencies {
-  store: Pick<ObjectStore, 'head' | 'ping'>
+  store: Pick<ObjectStore, 'head'>
+  probe: () => Promise<void>
   proofs: Pick<Proofs, 'proven'>
   publisher: Pick<Publisher, 'publish'>
   metrics: Pick<Metrics, 'spool'>
@@ -28,9 +29,7 @@ export function createSpoolLane(config: Config, deps: SpoolDependencies): Lane {
     prefetch: atATime,
     retryDelaysMs: jobRetryDelaysMs,
     handle: (delivery) => checkCopy(delivery, config, deps),
-    probe: async () => {
-      await Promise.all(config.store.buckets.map((bucket) => deps.store.ping(bucket)))
-    },
+    probe: deps.probe,
   }
 }
 

@@ -154,8 +154,8 @@ export function isOfEverything({ kind, since, bucket }: Sweep): boolean {
 }
 
 /**
- * A sweep for each bucket that was not configured before: of what it holds already there is no event. One that is dropped and comes
- * back is new again.
+ * A sweep for each bucket that was not among them before: of what it holds already there is no event. One that was dropped from the
+ * configuration, or could not be used, is new when it comes back.
  */
 export function addNewBuckets(state: ReconcilerState, buckets: readonly string[]): void {
   const isCovered = state.sweeps.some(

@@ -12,6 +12,7 @@ import type { ObjectRef } from '../shared/messages.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
 import type { Proofs } from '../shared/proven.ts'
 import { backoffMs, waitUntilReady } from '../shared/retry.ts'
+import type { UsableBuckets } from '../shared/usable-buckets.ts'
 import type { ObjectVersion, VersionPage } from '../shared/version-listing.ts'
 
 export interface SweepDependencies {
@@ -19,7 +20,7 @@ export interface SweepDependencies {
   proofs: Pick<Proofs, 'proven'>
   state: StateFile
   bulk: BulkLane
-  buckets: readonly string[]
+  buckets: Pick<UsableBuckets, 'names' | 'probe'>
   deletes: boolean
   onQueued: (why: Why, count: number) => void
   onSeen: (count: number) => void
@@ -52,13 +53,13 @@ export class SweepRun {
 
   /** Does the next page; false when there is none left. A page that could not be listed is asked for again by the next call. */
   async step(sweep: Sweep): Promise<boolean> {
-    const { store } = this.#deps
-    const buckets = this.#deps.buckets.filter((one) => (sweep.bucket ?? one) === one)
-    // It is configured no more.
+    const { store, buckets: usable } = this.#deps
+    const buckets = usable.names.filter((one) => (sweep.bucket ?? one) === one)
+    // It is configured no more, or cannot be used: it is swept once it can.
     if (buckets.length === 0) return false
     const at = sweep.cursor ?? { bucket: buckets[0] ?? '', after: '' }
     const index = buckets.indexOf(at.bucket)
-    // A bucket that was configured when the sweep began.
+    // A bucket that could be used when the sweep began.
     if (index < 0) return this.#goOn({ bucket: buckets[0] ?? '', after: '' })
     if (this.#pages === undefined || this.#bucket !== at.bucket) {
       this.#bucket = at.bucket
@@ -72,6 +73,9 @@ export class SweepRun {
       }
     } catch (error) {
       this.#pages = undefined
+      // One that is gone by now must not keep the others from being swept.
+      await usable.probe()
+      if (!usable.names.includes(at.bucket)) return true
       throw error
     }
     this.#pages = undefined

@@ -130,9 +130,10 @@ export class Sweeper {
 
   async #addDue(): Promise<void> {
     const { state, buckets } = this.#deps
+    const { names } = buckets
     const known = state.current.buckets
-    if (buckets.some((one) => !known.includes(one)) || known.length !== buckets.length)
-      await state.change((draft) => addNewBuckets(draft, buckets))
+    if (names.some((one) => !known.includes(one)) || known.length !== names.length)
+      await state.change((draft) => addNewBuckets(draft, names))
     if (this.#dueInMs() > 0) return
     await state.change((draft) => addSweep(draft, newSweep({ reason: 'interval' })))
   }

@@ -174,6 +174,40 @@ describe('renderReconciler', () => {
   })
 })
 
+describe('a bucket that cannot be used', () => {
+  const unusableBuckets = { invoices: 'reach the bucket "invoices": NoSuchBucket - make it' }
+  const parts = [
+    { name: 'avscan-1', state: 'running' as const, facts: { unusableBuckets } },
+    { name: 'reconciler', state: 'running' as const, facts: { unusableBuckets } },
+  ]
+
+  it('is told once, loudly, with the reason', () => {
+    const lines = renderStatus(facts({ parts }))
+      .split('\n')
+      .filter((line) => line.includes('invoices'))
+
+    expect(lines).to.have.length(1)
+    expect(lines[0]).to.match(/!!!! invoices: NOTHING in it is scanned: .*NoSuchBucket - make it/)
+  })
+
+  it('is not healthy', () => {
+    expect(isHealthy(facts({ parts }))).to.equal(false)
+  })
+
+  it('is not shown where there is none', () => {
+    expect(renderStatus(facts())).not.to.contain('buckets')
+  })
+})
+
+describe('uploads to a bucket that is not configured', () => {
+  it('are told', () => {
+    const samples = parseMetrics('avscan_jobs_dropped_total{why="foreign bucket"} 3\n')
+
+    expect(renderStatus(facts({ samples }))).to.contain('3 uploads to buckets that')
+    expect(renderStatus(facts())).not.to.contain('uploads to buckets')
+  })
+})
+
 describe('isHealthy', () => {
   it('holds only while every part runs and the broker answers', () => {
     expect(isHealthy(facts())).to.equal(true)

@@ -122,7 +122,7 @@ describe('the end-to-end canary', () => {
         canarySeconds: gauge(() => {}),
       }
       const loop = new CanaryLoop(deps(), {
-        buckets: [bucket],
+        buckets: { names: [bucket] },
         intervalMs,
         flow,
         metrics,

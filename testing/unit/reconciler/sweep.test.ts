@@ -7,12 +7,13 @@ import {
   openState,
   type StateFile,
 } from '../../../services/reconciler/state.ts'
-import { PublishError, StoreUnavailableError } from '../../../services/shared/errors.ts'
+import { FatalError, PublishError, StoreUnavailableError } from '../../../services/shared/errors.ts'
 import type { Publication } from '../../../services/shared/broker.ts'
 import { silentLog } from '../../../services/shared/log.ts'
 import { decodeJobs, type ScanJob } from '../../../services/shared/messages.ts'
 import { Proofs, type Marked } from '../../../services/shared/proven.ts'
 import { writeProof } from '../../../services/shared/proof.ts'
+import { UsableBuckets } from '../../../services/shared/usable-buckets.ts'
 import { eventually } from '../../support/eventually.ts'
 import {
   fakeObjectStore,
@@ -46,6 +47,7 @@ describe('a sweep', () => {
   let publish: (publication: Publication) => Promise<void>
   let depth = 0
   let stop: AbortController
+  let usable: UsableBuckets
   const asked: string[] = []
   const running: Promise<void>[] = []
 
@@ -75,6 +77,7 @@ describe('a sweep', () => {
     stop = new AbortController()
     const { signal } = stop
     state = await openState(store, recordsBucket, silentLog)
+    usable = new UsableBuckets(options.buckets ?? [bucket], store, silentLog)
     const publisher = { connected: true, publish: (one: Publication) => publish(one) }
     const sweeper = new Sweeper({
       store,
@@ -87,7 +90,7 @@ describe('a sweep', () => {
         oldProofKeys: [],
       }),
       bulk: { queue: 'bulk', publisher, log: silentLog, signal },
-      buckets: options.buckets ?? [bucket],
+      buckets: usable,
       deletes: true,
       intervalMs: options.intervalMs ?? 0,
       depth: async () => depth,
@@ -138,6 +141,56 @@ describe('a sweep', () => {
     await finished()
 
     expect(swept()).to.deep.equal(['uploads/a', 'second/b'])
+  })
+
+  describe('of a bucket that is gone or refused', () => {
+    let missing: boolean
+    beforeEach(() => {
+      missing = false
+      put('a')
+      store.put('second', 'b', 'x')
+      store.put('third', 'c', 'x')
+      store.ping = async (name) => {
+        if (missing && name === 'second') throw new FatalError('second: NoSuchBucket', 'make it')
+      }
+      store.before = (call) => {
+        if (call !== 'versions' || state?.current.sweeps[0]?.cursor?.bucket !== 'second') return
+        if (missing) throw new Error('NoSuchBucket')
+      }
+    })
+    const all = [bucket, 'second', 'third']
+
+    it('goes on with the others', async () => {
+      missing = true
+      await start({ buckets: all })
+      await finished()
+
+      expect(new Set(swept())).to.deep.equal(new Set(['uploads/a', 'third/c']))
+    })
+
+    it('comes when the bucket is back, of that bucket alone', async () => {
+      missing = true
+      await start({ buckets: all })
+      await finished()
+      jobs.length = 0
+      missing = false
+      await usable.probe()
+      await state.change(() => {})
+      await finished(2)
+
+      expect(swept()).to.deep.equal(['second/b'])
+    })
+
+    it('does not end where the store only failed for a moment', async () => {
+      let failures = 2
+      store.before = (call) => {
+        if (call === 'versions' && failures-- > 0) throw new Error('odd answer')
+      }
+      await start({ buckets: all })
+      await finished()
+
+      expect(swept()).to.deep.equal(['uploads/a', 'second/b', 'third/c'])
+    })
   })
 
   describe('of a bucket that is configured later', () => {
