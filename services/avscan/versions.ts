@@ -56,8 +56,10 @@ async function listVersions(
   { store }: VersionDependencies,
 ): Promise<Found[]> {
   const found: Found[] = []
-  for await (const version of store.versions(bucket, listedKey(key))) {
-    if (version.deleteMarker || (key !== '' && version.key !== listedKey(key))) continue
+  // An event of VersityGW's for a POST form names no key: it may be any in the bucket.
+  const listed = key === '' ? store.versions(bucket, '') : store.versionsOf(bucket, listedKey(key))
+  for await (const version of listed) {
+    if (version.deleteMarker) continue
     if (etag !== undefined && version.etag !== etag) continue
     const object = {
       bucket,

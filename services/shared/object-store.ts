@@ -71,6 +71,8 @@ export interface ObjectStore {
   setTags(object: ObjectRef, tags: Tags): Promise<void>
   /** Every version whose key begins with `prefix`, as the store lists them. */
   versions(bucket: string, prefix: string): AsyncIterable<ObjectVersion>
+  /** Of one key; what sorts behind it is not listed, be it a million objects in its folder. */
+  versionsOf(bucket: string, key: string): AsyncIterable<ObjectVersion>
   /** The same page by page; `after` of a page lets another listing go on behind it, whatever has been deleted meanwhile. */
   versionPages(bucket: string, prefix: string, after?: string): AsyncIterable<VersionPage>
   /** Deletes exactly that version; without a versionId the current object, only if it has that etag (where the store honours it). */
@@ -156,6 +158,14 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       after,
     )
 
+  // A key sorts in front of all that begin with it.
+  async function* versionsOf(bucket: string, key: string): AsyncGenerator<ObjectVersion> {
+    for await (const { versions } of versionPages(bucket, key)) {
+      yield* versions.filter((one) => one.key === key)
+      if (versions.some((one) => one.key !== key)) return
+    }
+  }
+
   const askHead = (object: ObjectRef) =>
     translated(`head ${named(object)}`, async () => {
       const answer = await s3.request({
@@ -177,12 +187,8 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
   /** Of an object that the store shows in its listing alone. */
   const listedFacts = async (object: ObjectRef): Promise<ObjectFacts> => {
     const { bucket, key, versionId, etag } = object
-    for await (const { versions } of versionPages(bucket, key)) {
-      const found = versions.find(
-        (one) => one.key === key && (versionId === undefined || one.versionId === versionId),
-      )
-      if (found === undefined && versions.some((one) => one.key !== key)) break
-      if (found === undefined) continue
+    for await (const found of versionsOf(bucket, key)) {
+      if (versionId !== undefined && found.versionId !== versionId) continue
       if (found.deleteMarker) break
       if (etag !== undefined && isOverwritable(versionId) && found.etag !== etag)
         throw new ObjectChangedError(`${named(object)} is another object by now`)
@@ -275,6 +281,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     async *versions(bucket, prefix) {
       for await (const page of versionPages(bucket, prefix)) yield* page.versions
     },
+    versionsOf,
     versionPages,
     remove: (object) =>
       translated(`delete ${named(object)}`, async () => {

@@ -48,11 +48,14 @@ export async function* listVersionPages(
   let marker: Marker = { key: after, versionId: '' }
   let complete = after
   let unfinished = { key: '', versions: new Set<string>() }
+  let pageSize = fewest
   for (;;) {
-    let answer = parseVersions(await ask(versionsQuery(prefix, marker)))
+    let answer = parseVersions(await ask(versionsQuery(prefix, marker, pageSize)))
     // Either the end, or VersityGW no longer knows the marker's version.
     if (marker.versionId !== '' && answer.versions.length === 0 && answer.next === undefined)
-      answer = parseVersions(await ask(versionsQuery(prefix, { key: complete, versionId: '' })))
+      answer = parseVersions(
+        await ask(versionsQuery(prefix, { key: complete, versionId: '' }, pageSize)),
+      )
     const fresh = answer.versions.filter(
       ({ key, versionId }) =>
         (key !== complete || complete === '') &&
@@ -82,12 +85,13 @@ export async function* listVersionPages(
       continue
     }
     complete = lastComplete ?? complete
-    const before = unfinished.key === endKey ? unfinished.versions : []
-    const ended = fresh.filter(({ key }) => key === endKey)
-    unfinished = {
-      key: endKey,
-      versions: new Set([...before, ...ended.map(({ versionId }) => versionId ?? '')]),
-    }
+    // One key may have more versions than there are pages to copy them for.
+    if (unfinished.key !== endKey) unfinished = { key: endKey, versions: new Set() }
+    for (const { key, versionId } of fresh)
+      if (key === endKey) unfinished.versions.add(versionId ?? '')
+    // To answer for one page the store reads all versions of its key, so that many small pages of one take very long.
+    const isOfOne = fresh.every(({ key }) => key === endKey) && endKey.length <= longKey
+    pageSize = isOfOne ? most : fewest
     yield { versions: fresh, after: complete }
     marker = next
   }
@@ -103,9 +107,9 @@ function lastNamed(versions: readonly ObjectVersion[], endKey: string): string |
 }
 
 // A page of 1,000 long keys costs the reconciler 17 MB more at its peak.
-const pageSize = 250
+const [fewest, most, longKey] = [250, 1000, 256]
 
-function versionsQuery(prefix: string, marker: Marker): string {
+function versionsQuery(prefix: string, marker: Marker, pageSize: number): string {
   const parts = [
     'versions',
     'encoding-type=url',

@@ -137,6 +137,12 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
     async setTags(object, tags) {
       find('setTags', object).tags = { ...tags }
     },
+    async *versionsOf(bucket, key) {
+      for await (const page of store.versionPages(bucket, key)) {
+        yield* page.versions.filter((one) => one.key === key)
+        if (page.versions.some((one) => one.key !== key)) return
+      }
+    },
     async *versions(bucket, prefix) {
       for await (const page of store.versionPages(bucket, prefix)) yield* page.versions
     },
