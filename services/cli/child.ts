@@ -1,11 +1,13 @@
 // One supervised process: its own process group, its log, restarts with backoff until it is stopped.
 import { spawn, type ChildProcess } from 'node:child_process'
+import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openLogFile, type LogFile } from './log-file.ts'
 import { marker } from './processes.ts'
 import { isReady } from './readiness.ts'
 import type { ChildSpec, ChildState } from './spec.ts'
+import { describeError } from '../shared/errors.ts'
 
 export interface Around {
   runDir: string
@@ -85,6 +87,7 @@ export class Child {
   #spawn(): void {
     const { name, command, env, cwd } = this.spec
     const begun = Date.now()
+    this.#removeTemporary()
     const [file = '', ...args] = command
     const child = spawn(file, args, {
       cwd,
@@ -119,6 +122,17 @@ export class Child {
     })
     this.#around.say(`${name}: started, pid ${pid ?? '-'}`)
     void this.#watch(child)
+  }
+
+  #removeTemporary(): void {
+    const { name, temporaryFolder: folder } = this.spec
+    if (folder === undefined) return
+    try {
+      for (const left of readdirSync(folder))
+        rmSync(join(folder, left), { recursive: true, force: true })
+    } catch (error) {
+      this.#around.say(`${name}: what is left in ${folder} stays: ${describeError(error)}`)
+    }
   }
 
   async #watch(child: ChildProcess): Promise<void> {

@@ -26,6 +26,8 @@ export interface ChildSpec {
    * broker and stays "healthy", so it is restarted once the broker is back.
    */
   holds?: { port: number; of: string }
+  /** Where its temporary files are, and nothing else: a process that is killed leaves them, and each start removes them. */
+  temporaryFolder?: string
   /** Texts replaced by *** in its log. */
   mask?: readonly string[]
 }

@@ -1,5 +1,13 @@
 import { expect } from 'chai'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -82,6 +90,23 @@ describe('the supervisor', function () {
     expect(stateOf('a')).to.include({ lastEnd: 'SIGKILL' })
     expect(stateOf('a')?.pid).to.not.equal(pid)
     expect(await accepts(ports[0] ?? 0)).to.equal(true)
+  })
+
+  it('removes what a killed child left in its temporary folder, and nothing else', async () => {
+    const [temporaryFolder, beside] = [join(runDir, 'tmp'), join(runDir, 'beside')]
+    mkdirSync(join(temporaryFolder, '20261126-scan.tmp'), { recursive: true })
+    writeFileSync(join(temporaryFolder, '.half'), 'x')
+    writeFileSync(beside, 'x')
+    await apply(child('a', 0, { temporaryFolder }))
+
+    expect(readdirSync(temporaryFolder)).to.deep.equal([])
+
+    writeFileSync(join(temporaryFolder, '20261126-scan.tmp'), 'x')
+    process.kill(stateOf('a')?.pid ?? 0, 'SIGKILL')
+    await eventually(() => stateOf('a')?.restarts === 1 && stateOf('a')?.phase === 'running')
+
+    expect(readdirSync(temporaryFolder)).to.deep.equal([])
+    expect(existsSync(beside)).to.equal(true)
   })
 
   it('stops the children in reverse order, and leaves no process and no port', async () => {
