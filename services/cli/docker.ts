@@ -1,7 +1,7 @@
 // The Docker runtime: the compose file of this checkout on the engine that `docker` talks to.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { allEndpoints } from '../shared/config-schema.ts'
+import { allEndpoints, maskedUrl } from '../shared/config-schema.ts'
 import { FatalError } from '../shared/errors.ts'
 import { runCanary } from './canary.ts'
 import {
@@ -119,7 +119,10 @@ export function createDockerRuntime(paths: Paths): Runtime {
       const { deployment, secrets } = deployed()
       const config = dockerConfig(paths.configFile, deployment.settings, secrets)
       return Promise.resolve(
-        allEndpoints(config).map(({ name, url }) => ({ name: name || 'PUBLISH_URL', url })),
+        allEndpoints(config).map(({ name, url }) => ({
+          name: name || 'PUBLISH_URL',
+          url: maskedUrl(url),
+        })),
       )
     },
     logs: async ({ follow, lines, parts }) => {

@@ -1,5 +1,5 @@
 // What a client of a native deployment needs, and what its parts are doing, read from RUN_DIR and asked from the parts.
-import { allEndpoints } from '../shared/config-schema.ts'
+import { allEndpoints, maskedUrl } from '../shared/config-schema.ts'
 import { FatalError } from '../shared/errors.ts'
 import { storeVersion } from './install-store.ts'
 import { layoutOf } from './layout.ts'
@@ -74,7 +74,7 @@ export function readNativeAccess(paths: Paths): NativeAccess {
     demo: { host: '127.0.0.1', port: ports.demo, secret: secrets['DEMO_SECRET'] ?? '' },
     endpoints: allEndpoints(config).map(({ name, url }) => ({
       name: name === '' ? 'PUBLISH_URL' : name,
-      url,
+      url: maskedUrl(url),
     })),
     flavour,
   }

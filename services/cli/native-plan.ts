@@ -90,6 +90,8 @@ export function serviceEnvironment(input: Omit<PlanInput, 'programs' | 'signatur
 const secretSettings = new Set([
   'PROOF_KEY',
   'PROOF_OLD_KEYS',
+  // It may carry a password.
+  'PUBLISH_URL',
   'PUBLISH_SECRET',
   'STORE_AUDIT_TOKEN',
 ])
@@ -107,14 +109,18 @@ export function initEnvironment(input: Omit<PlanInput, 'signatures'>): Environme
     ...input.secrets,
     CERTS_DIR: input.layout.certs,
     STORE_FLAVOUR: input.flavour,
-    [input.flavour === 'minio' ? 'MC_BIN' : 'VERSITYGW_BIN']: input.programs.store.admin,
+    MC_BIN: input.programs.store.admin,
     LOG_FORMAT: 'text',
   }
 }
 
 /** The configuration as the services will see it; every mistake in it at once. */
 export function planConfig(input: Omit<PlanInput, 'programs' | 'signatures'>): Readonly<Config> {
-  const env = { ...serviceEnvironment(input), ...input.secrets }
+  const env = {
+    ...serviceEnvironment(input),
+    ...pick(input.settings, 'PUBLISH_URL'),
+    ...input.secrets,
+  }
   return loadConfig({ service: 'avscan', env })
 }
 
@@ -162,7 +168,7 @@ export function planChildren(input: PlanInput): Plan {
   )
   const notifier = service('notifier', 'notifier/main.ts', ports.notifier, {
     ...pick(secrets, 'NOTIFIER_BROKER_USER', 'NOTIFIER_BROKER_PASSWORD'),
-    ...pick(settings, 'PUBLISH_SECRET'),
+    ...pick(settings, 'PUBLISH_URL', 'PUBLISH_SECRET'),
   })
   const reconciler = service('reconciler', 'reconciler/main.ts', ports.reconciler, {
     ...pick(
@@ -232,10 +238,11 @@ function engineChildren(
   config: Config,
 ): ChildSpec[] {
   const conf = join(layout.engine, 'clamd.conf')
+  const temporaryFolder = join(layout.engine, 'tmp')
   const text = clamdConf({
     socket: layout.engineSocket,
     databaseDirectory: signatures.directory,
-    temporaryDirectory: join(layout.engine, 'tmp'),
+    temporaryDirectory: temporaryFolder,
     maxObjectBytes: maxObjectBytes(config),
     maxThreads: engineSizes(scale).threads,
   })
@@ -248,6 +255,7 @@ function engineChildren(
     command: [programs.clamd, `--config-file=${conf}`],
     // The hash makes a changed file a changed child, which is restarted.
     env: { ...base, ...clamdEnvironment, CONF_SHA256: hash(text) },
+    temporaryFolder,
     ready: { kind: 'socket', path: layout.engineSocket },
     readyTimeoutMs: 180_000,
   }

@@ -1,5 +1,6 @@
 // One POST to one receiver: a connection pool of its own, a deadline over everything, no redirects, a bounded look at the answer.
 import { Agent, request } from 'undici'
+import { basicCredentials } from '../shared/config-schema.ts'
 
 export interface Answer {
   status: number
@@ -88,7 +89,7 @@ export function parseRetryAfter(
 }
 
 function basicAuthorization(target: URL): Record<string, string> {
-  if (target.username === '' && target.password === '') return {}
-  const pair = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`
+  const pair = basicCredentials(target)
+  if (pair === undefined || pair === null) return {}
   return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` }
 }

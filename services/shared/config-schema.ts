@@ -27,6 +27,10 @@ const port = z.int().min(1).max(65535)
 const bytes = z.int().min(1)
 const milliseconds = z.int().min(1)
 const httpUrl = z.url({ protocol: /^https?$/, error: 'expected an http:// or https:// address' })
+/** Of a receiver; it may carry user and password, which become an Authorization header. */
+const receiverUrl = httpUrl.refine(hasReadableCredentials, {
+  error: 'a % in its user or password must be written as %25',
+})
 const webhookSecret = z
   .string()
   .regex(/^(whsec_[A-Za-z0-9+/]{32,}={0,2})(,whsec_[A-Za-z0-9+/]{32,}={0,2})*$/, {
@@ -48,7 +52,7 @@ const endpoint = z.strictObject({
   name: z
     .string()
     .regex(/^[a-z0-9][a-z0-9-]{0,30}$/, { error: 'expected lower-case letters, digits and -' }),
-  url: httpUrl.or(z.literal('')),
+  url: receiverUrl.or(z.literal('')),
   secret: webhookSecret,
   format: z.enum(formats).default('standard'),
   verdicts: z
@@ -401,7 +405,7 @@ export const configSchema = z.strictObject({
   publish: z
     .strictObject({
       url: setting(
-        httpUrl.or(z.literal('')).default(''),
+        receiverUrl.or(z.literal('')).default(''),
         'webhook that receives verdicts; empty: off',
         'PUBLISH_URL',
       ),
@@ -527,6 +531,30 @@ export function crossChecks(config: Config, service: string): { path: string; me
         message: `"${bucket}" is the records bucket; it cannot be scanned`,
       })
   return problems
+}
+
+/** `user:password` as an address carries them, undefined where it carries none; null where they are not percent-encoded text. */
+export function basicCredentials({ username, password }: URL): string | undefined | null {
+  if (username === '' && password === '') return undefined
+  try {
+    return `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+  } catch {
+    return null
+  }
+}
+
+function hasReadableCredentials(text: string): boolean {
+  return !URL.canParse(text) || basicCredentials(new URL(text)) !== null
+}
+
+/** An address as it may be printed: who logs in, and what is asked for, may be secrets. */
+export function maskedUrl(text: string): string {
+  if (!URL.canParse(text)) return text
+  const url = new URL(text)
+  if (url.username === '' && url.password === '' && url.search === '') return text
+  for (const part of ['username', 'password'] as const) if (url[part] !== '') url[part] = '***'
+  if (url.search !== '') url.search = '?***'
+  return url.href
 }
 
 export function maxObjectBytes(config: Config): number {

@@ -2,7 +2,13 @@
 import { readFileSync } from 'node:fs'
 import { isScalar, LineCounter, parseDocument, visit, type Document } from 'yaml'
 import { z } from 'zod'
-import { configSchema, crossChecks, type Config, type SettingMeta } from './config-schema.ts'
+import {
+  configSchema,
+  crossChecks,
+  maskedUrl,
+  type Config,
+  type SettingMeta,
+} from './config-schema.ts'
 import { describeError, errorCode } from './errors.ts'
 import { nearestKey } from './nearest-key.ts'
 
@@ -104,6 +110,8 @@ export function loadConfig(options: LoadOptions): Readonly<Config> {
     const hidden =
       [...secrets].some((secret) => within(dotted, secret) || within(secret, dotted)) ||
       /^endpoints(\.\d+)?(\.secret)?$/.test(dotted)
+    if (/^(publish|endpoints\.\d+)\.url$/.test(dotted) && typeof value === 'string')
+      return URL.canParse(value) ? JSON.stringify(maskedUrl(value)) : '***'
     return hidden ? '***' : JSON.stringify(value)
   }
   const checkRequired = (config: unknown) => {
@@ -152,7 +160,12 @@ export function printableConfig(config: Config): unknown {
     if (secret === true && value !== '' && !(Array.isArray(value) && value.length === 0))
       setPath(copy, path, '***')
   }
-  copy['endpoints'] = config.endpoints.map((endpoint) => ({ ...endpoint, secret: '***' }))
+  copy['publish'] = { ...(copy['publish'] as object), url: maskedUrl(config.publish.url) }
+  copy['endpoints'] = config.endpoints.map((endpoint) => ({
+    ...endpoint,
+    url: maskedUrl(endpoint.url),
+    secret: '***',
+  }))
   return copy
 }
 

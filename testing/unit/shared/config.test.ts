@@ -159,6 +159,28 @@ describe('loadConfig: secrets', () => {
     expect(config.store.password).to.equal('hunter2-store')
   })
 
+  it('prints no user, password or query of a receiver', () => {
+    const url = 'https://hunter2user:hunter2pass@hook.example/in?key=hunter2query'
+    const config = loadConfig({ service: 'avscan', env: { PUBLISH_URL: url } })
+
+    expect(JSON.stringify(printableConfig(config))).not.to.include('hunter2')
+    expect(printableConfig(config)).to.have.nested.property(
+      'publish.url',
+      'https://***:***@hook.example/in?***',
+    )
+    expect(config.publish.url).to.equal(url)
+  })
+
+  it('refuses a receiver whose password is not percent-encoded, without printing it', () => {
+    const env = { PUBLISH_URL: 'http://hunter2:50%off@hook.example/' }
+
+    expect(() => loadConfig({ service: 'avscan', env }))
+      .to.throw(ConfigError)
+      .with.property('message')
+      .that.matches(/PUBLISH_URL.*must be written as %25/)
+      .and.not.matches(/hunter2|50%off/)
+  })
+
   it('prints a secret that is not set as empty', () => {
     const config = loadConfig({ service: 'avscan', env: {} })
 
