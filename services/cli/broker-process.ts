@@ -1,5 +1,5 @@
 // RabbitMQ as a supervised child: its own epmd, cookie, data and ports, TLS only, everything on 127.0.0.1.
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Layout } from './layout.ts'
@@ -58,6 +58,7 @@ export function brokerChildren(options: BrokerOptions, server: string): ChildSpe
   const conf = rabbitmqConf(options)
   writeFileSync(join(folder, 'rabbitmq.conf'), conf, { mode: 0o600 })
   writeFileSync(join(folder, 'enabled_plugins'), '[rabbitmq_management].\n')
+  makeCookie(join(folder, '.erlang.cookie'))
   const env = {
     ...base,
     HOME: folder,
@@ -104,4 +105,9 @@ export function brokerChildren(options: BrokerOptions, server: string): ChildSpe
       stopTimeoutMs: 30_000,
     },
   ]
+}
+
+/** Whoever knows it runs code in the broker. One that Erlang makes by itself is of 20 letters that can be guessed. */
+function makeCookie(file: string): void {
+  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString('hex'), { mode: 0o400 })
 }

@@ -339,8 +339,12 @@ async function ensureUsers(client: Client, input: ObjectStoreInput, report: Repo
     return
   }
   const admin = versitygwAdmin(options, login)
-  for (const role of roles)
-    report.say(`user ${users[role].name}`, await admin.ensureUser(users[role]))
+  try {
+    for (const role of roles)
+      report.say(`user ${users[role].name}`, await admin.ensureUser(users[role]))
+  } finally {
+    admin.close()
+  }
   for (const [bucket, policy] of Object.entries(bucketPolicies(policies, namesOf(users)))) {
     const present = await client.getBucketPolicy(bucket).catch((error: unknown) => {
       if (errorCode(error) === 'NoSuchBucketPolicy') return ''

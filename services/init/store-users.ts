@@ -1,10 +1,12 @@
-// Users of the object store, made through the store's own admin command: `mc` for MinIO and Silo, `versitygw admin` for VersityGW.
+// Users of the object store: made by `mc` for MinIO and Silo, by the admin API for VersityGW.
 import { execFile } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { XMLBuilder } from 'fast-xml-parser'
 import { FatalError } from '../shared/errors.ts'
+import { connectS3, queryEncode } from '../shared/s3-request.ts'
 import type { Identity } from './identities.ts'
 import type { Policy } from './store-policies.ts'
 
@@ -45,7 +47,7 @@ function run(
               `init object-store needs ${command} to make the store's users; install it or run \`init object-store --print\``,
             ),
           )
-        // mc answers in JSON lines, versitygw in text; neither repeats a secret.
+        // mc answers in JSON lines and repeats no secret.
         const words = `${stderr}\n${stdout}`.trim().split('\n').at(-1)
         reject(new Error(`${command} ${args.slice(0, 3).join(' ')}: ${words}`))
       },
@@ -120,34 +122,35 @@ export function minioAdmin(options: AdminOptions, login: Login) {
   }
 }
 
-/** VersityGW takes a new user's secret on the command line only. */
+/** VersityGW's admin API: its own command takes a new user's secret as an argument, which everybody on the machine may read. */
 export function versitygwAdmin(options: AdminOptions, login: Login) {
-  const binary = process.env['VERSITYGW_BIN'] || 'versitygw'
-  const env: Record<string, string> = {
-    ADMIN_ACCESS_KEY: options.root.name,
-    ADMIN_SECRET_KEY: options.root.password,
-    ADMIN_REGION: options.region,
-    ADMIN_ENDPOINT_URL: options.url,
-    ...(options.caFile === '' ? {} : { SSL_CERT_FILE: options.caFile }),
+  const { url, region, root, caFile } = options
+  const keys = { user: root.name, password: root.password }
+  const s3 = connectS3({ url, region, caFile, ...keys, timeoutMs: adminTimeoutMs })
+  const patch = async (call: string, query: string | undefined, body: object) => {
+    const request = { method: 'PATCH' as const, bucket: call, body: Buffer.from(xml.build(body)) }
+    const answer = await s3.request(query === undefined ? request : { ...request, query })
+    await answer.body.dump()
   }
   return {
     async ensureUser({ name, password }: Identity): Promise<Outcome> {
       const state = await login({ name, password })
       if (state === 'good') return 'already as wanted'
       if (state === 'unknown user') {
-        await run(
-          binary,
-          ['admin', 'create-user', '--access', name, '--secret', password, '--role', 'user'],
-          env,
-        )
+        const account = { Access: name, Secret: password, Role: 'user' }
+        await patch('create-user', undefined, { Account: account })
         return 'created'
       }
-      await run(binary, ['admin', 'update-user', '--access', name, '--secret', password], env)
+      const props = { MutableProps: { Secret: password } }
+      await patch('update-user', `access=${queryEncode(name)}`, props)
       return 'changed'
     },
-    close: () => {},
+    close: () => s3.close(),
   }
 }
+
+const adminTimeoutMs = 60_000
+const xml = new XMLBuilder({})
 
 /** Stores give lists back in an order of their own, and a list of one as a bare string. */
 function comparable(value: unknown): unknown {

@@ -21,7 +21,7 @@ export interface StoreOptions {
 }
 
 export interface S3Request {
-  method: 'GET' | 'HEAD' | 'PUT' | 'DELETE'
+  method: 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'DELETE'
   bucket: string
   /** None: the bucket itself. */
   key?: string

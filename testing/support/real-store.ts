@@ -133,7 +133,7 @@ export async function startStore(options: StoreOptions): Promise<RealStore> {
       MINIO_ROOT_USER: rootUser,
       MINIO_ROOT_PASSWORD: rootPassword,
       TLS_CA: certs.ca,
-      [flavour === 'minio' ? 'MC_BIN' : 'VERSITYGW_BIN']: programs.admin,
+      MC_BIN: programs.admin,
     }),
     identity: (service) => ({
       [`${service}_STORE_USER`]: rootUser,
