@@ -38,6 +38,7 @@ export interface WorkerBench {
   readonly uploader: Uploader
   /** As the store's administrator, whom no policy stops. */
   readonly root: Uploader
+  readonly storeUrl: string
   /** PEM file with the store's CA. */
   readonly caFile: string
   /** Puts a job on the live lane. */
@@ -124,6 +125,7 @@ export async function workerBench(flavour: StoreFlavour = firstStore): Promise<W
     clamd,
     uploader,
     root,
+    storeUrl: store.url,
     caFile: place.caFile,
     told,
     async publishJob({ object, trigger }) {
