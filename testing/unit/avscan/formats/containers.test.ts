@@ -125,7 +125,7 @@ describe('Containers', () => {
 
   it('never calls clean what it could not finish in time (199)', async () => {
     const slow = {
-      size: 100_000,
+      size: 2_000_000,
       read: async (at: number, length: number) => {
         await new Promise((resolve) => setTimeout(resolve, 5))
         return (fixtureOf('tar') as Buffer).subarray(0, 512).subarray(at % 512, (at % 512) + length)
