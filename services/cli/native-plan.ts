@@ -81,6 +81,8 @@ export function serviceEnvironment(input: Omit<PlanInput, 'programs' | 'signatur
     HTTP_HOST: '127.0.0.1',
     // It has no audit log that says enough.
     ...(input.flavour === 'versitygw' ? { STORE_AUDIT: 'off' } : {}),
+    // Where verdicts go decides what is told; the address itself may carry a password.
+    ...(settings['PUBLISH_URL'] ? { PUBLISH_URL: 'https://known-to-the-notifier.invalid/' } : {}),
     DEMO_URL: `http://127.0.0.1:${ports.demo}/`,
     // Read by every service, for av-scan.yaml names it.
     DEMO_SECRET: secrets['DEMO_SECRET'] ?? '',

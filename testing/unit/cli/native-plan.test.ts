@@ -7,6 +7,7 @@ import { layoutOf, makeFolders } from '../../../services/cli/layout.ts'
 import { planChildren } from '../../../services/cli/native-plan.ts'
 import type { Settings } from '../../../services/cli/settings.ts'
 import { ensureSecrets } from '../../../services/cli/secrets.ts'
+import { loadConfig } from '../../../services/shared/config.ts'
 import type { StoreFlavour } from '../../../services/cli/store-process.ts'
 
 describe('planChildren', () => {
@@ -76,6 +77,20 @@ describe('planChildren', () => {
     expect(env).to.include({ PROOF_OLD_KEYS: 'old', HTTP_PORT: '8' })
     expect(ready).to.deep.equal({ kind: 'http', url: 'http://127.0.0.1:8/readyz' })
     expect(command.at(-1)).to.equal('/checkout/services/reconciler/main.ts')
+  })
+
+  it("tells the notifier alone a receiver's address, and the others that there is one", () => {
+    const url = 'https://me:secret@hook.example/?key=secret'
+    const [without, child] = [plan(), plan({ PUBLISH_URL: url })]
+
+    expect(child('notifier').env['PUBLISH_URL']).to.equal(url)
+    for (const name of services.filter((one) => one !== 'notifier')) {
+      const config = loadConfig({ service: 'avscan', env: child(name).env })
+      expect(config.publish.url, name)
+        .to.match(/^https:/)
+        .and.not.match(/secret|hook/)
+      expect(without(name).env['PUBLISH_URL'], name).to.equal(undefined)
+    }
   })
 
   it('tells each service the passwords of its own identity only', () => {
