@@ -1,7 +1,7 @@
 // What must survive a kill: the sweeps that are not finished and how far they are, up to when the flow of events is covered, and
 // the signatures last heard of. One small object in the records bucket, written before anything relies on it.
 import { z } from 'zod'
-import { describeError } from '../shared/errors.ts'
+import { ObjectChangedError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
 
@@ -48,17 +48,28 @@ const schema = z.object({
 export type Sweep = z.infer<typeof sweep>
 export type ReconcilerState = z.infer<typeof schema>
 
+type StateStore = Pick<ObjectStore, 'readTagged' | 'writeText'>
+/** What is in the store: its state, where it can be read, and its ETag, '' for none at all. */
+type Stored = { state: ReconcilerState | undefined; text: string; etag: string }
+
+/** How often a change is made anew because another reconciler has written meanwhile. */
+const mostTries = 5
+
 export class StateFile {
-  readonly #store: Pick<ObjectStore, 'writeText'>
+  readonly #store: StateStore
   readonly #bucket: string
+  readonly #log: Log
   #current: ReconcilerState
+  #etag: string
   #changes: Promise<unknown> = Promise.resolve()
   readonly #listeners: (() => void)[] = []
 
-  constructor(store: Pick<ObjectStore, 'writeText'>, bucket: string, current: ReconcilerState) {
+  constructor(store: StateStore, bucket: string, log: Log, current: ReconcilerState, etag: string) {
     this.#store = store
     this.#bucket = bucket
+    this.#log = log
     this.#current = current
+    this.#etag = etag
   }
 
   /** As of the last write; not to be changed. */
@@ -70,7 +81,10 @@ export class StateFile {
     this.#listeners.push(listener)
   }
 
-  /** Applies `edit` and resolves when the result is in the store; a failed write changes nothing. One at a time. */
+  /**
+   * Applies `edit` and resolves when the result is in the store; a failed write changes nothing. One at a time. What another
+   * reconciler has written meanwhile stays: `edit` is then applied to that.
+   */
   change(edit: (state: ReconcilerState) => void): Promise<void> {
     const done = this.#changeAfter(this.#changes, edit)
     this.#changes = done.catch(() => {})
@@ -79,36 +93,61 @@ export class StateFile {
 
   async #changeAfter(before: Promise<unknown>, edit: (state: ReconcilerState) => void) {
     await before
+    for (let tries = 1; !(await this.#tryChange(edit, tries)); tries++);
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** False when there is another state by now, which has been taken. */
+  async #tryChange(edit: (state: ReconcilerState) => void, tries: number): Promise<boolean> {
     const next = structuredClone(this.#current)
     edit(next)
-    await this.#store.writeText(this.#bucket, stateKey, JSON.stringify(next))
+    const text = JSON.stringify(next)
+    try {
+      this.#etag = await this.#store.writeText(this.#bucket, stateKey, text, this.#etag)
+    } catch (error) {
+      if (!(error instanceof ObjectChangedError) || tries >= mostTries) throw error
+      const stored = await readStored(this.#store, this.#bucket)
+      this.#etag = stored.etag
+      // Our own write, whose answer was lost, is no other one.
+      if (stored.text !== text) {
+        this.#log.warn('another reconciler has written the state, too; one is enough', { tries })
+        this.#current = stored.state ?? this.#current
+        return false
+      }
+    }
     this.#current = next
-    for (const listener of this.#listeners) listener()
+    return true
+  }
+}
+
+async function readStored(store: StateStore, bucket: string): Promise<Stored> {
+  const stored = (await store.readTagged(bucket, stateKey)) ?? { text: '', etag: '' }
+  try {
+    return { ...stored, state: schema.parse(JSON.parse(stored.text)) }
+  } catch {
+    return { ...stored, state: undefined }
   }
 }
 
 /** The state that is there; without one, or with one that cannot be read, everything is to be swept. */
 export async function openState(
-  store: Pick<ObjectStore, 'readText' | 'writeText'>,
+  store: StateStore,
   bucket: string,
   log: Log,
   now = new Date(),
 ): Promise<StateFile> {
-  const text = await store.readText(bucket, stateKey)
-  if (text !== undefined) {
-    try {
-      return new StateFile(store, bucket, schema.parse(JSON.parse(text)))
-    } catch (error) {
-      log.warn('the state cannot be read, everything is swept again', {
-        bucket,
-        key: stateKey,
-        reason: describeError(error).slice(0, 500),
-      })
-    }
-  }
-  const state = new StateFile(store, bucket, schema.parse({ coveredUntil: now.toISOString() }))
-  await state.change((draft) => addSweep(draft, newSweep({ reason: 'first start' }, now)))
-  return state
+  const { state, text, etag } = await readStored(store, bucket)
+  if (state !== undefined) return new StateFile(store, bucket, log, state, etag)
+  if (etag !== '')
+    log.warn('the state cannot be read, everything is swept again', {
+      bucket,
+      key: stateKey,
+      begins: text.slice(0, 200),
+    })
+  const fresh = schema.parse({ coveredUntil: now.toISOString() })
+  const file = new StateFile(store, bucket, log, fresh, etag)
+  await file.change((draft) => addSweep(draft, newSweep({ reason: 'first start' }, now)))
+  return file
 }
 
 export function newSweep(wanted: { reason: string } & Partial<Sweep>, now = new Date()): Sweep {

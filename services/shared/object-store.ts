@@ -79,7 +79,10 @@ export interface ObjectStore {
   remove(object: ObjectRef): Promise<void>
   /** Text of a small object, undefined when there is none. */
   readText(bucket: string, key: string): Promise<string | undefined>
-  writeText(bucket: string, key: string, content: string): Promise<void>
+  /** The same, with its ETag. */
+  readTagged(bucket: string, key: string): Promise<{ text: string; etag: string } | undefined>
+  /** `over`: the ETag that it replaces, '' for none. @returns its own ETag. @throws ObjectChangedError when another one is there. */
+  writeText(bucket: string, key: string, content: string, over?: string): Promise<string>
   /** Resolves when the store answers for that bucket; @throws FatalError when only a person can mend why it does not. */
   ping(bucket: string): Promise<void>
   close(): void
@@ -131,7 +134,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         (gone.has(code) || (code === 'NotFound' && what.startsWith('head ')))
       )
         throw new ObjectGoneError(`${what}: ${code}`, { cause: error })
-      if (code === 'PreconditionFailed')
+      if (code === 'PreconditionFailed' || code === 'ConditionalRequestConflict')
         throw new ObjectChangedError(`${what}: other bytes are there now`, { cause: error })
       // Encrypted with the uploader's own key (SSE-C), says the store of who reads without it.
       if (error instanceof S3Error && code === 'InvalidRequest' && /^(get|head) /.test(what))
@@ -163,6 +166,18 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
     for await (const { versions } of versionPages(bucket, key)) {
       yield* versions.filter((one) => one.key === key)
       if (versions.some((one) => one.key !== key)) return
+    }
+  }
+
+  const readTagged: ObjectStore['readTagged'] = async (bucket, key) => {
+    try {
+      return await translated(`get ${bucket}/${key}`, async () => {
+        const answer = await s3.request({ method: 'GET', bucket, key })
+        return { text: await readAll(answer), etag: etagOf(answer) }
+      })
+    } catch (error) {
+      if (error instanceof ObjectGoneError) return undefined
+      throw error
     }
   }
 
@@ -292,21 +307,20 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         })
         await answer.body.dump()
       }),
-    readText: async (bucket, key) => {
-      try {
-        return await translated(`get ${bucket}/${key}`, async () =>
-          readAll(await s3.request({ method: 'GET', bucket, key })),
-        )
-      } catch (error) {
-        if (error instanceof ObjectGoneError) return undefined
-        throw error
-      }
-    },
-    writeText: (bucket, key, content) =>
+    readText: async (bucket, key) => (await readTagged(bucket, key))?.text,
+    readTagged,
+    writeText: (bucket, key, content, over) =>
       translated(`put ${bucket}/${key}`, async () => {
         const body = Buffer.from(content)
-        const headers = { 'content-type': 'application/json', ...contentMd5(body) }
-        await (await s3.request({ method: 'PUT', bucket, key, headers, body })).body.dump()
+        const headers: Record<string, string> = {
+          'content-type': 'application/json',
+          ...contentMd5(body),
+        }
+        if (over === '') headers['if-none-match'] = '*'
+        else if (over !== undefined) headers['if-match'] = `"${over}"`
+        const answer = await s3.request({ method: 'PUT', bucket, key, headers, body })
+        await answer.body.dump()
+        return etagOf(answer)
       }),
     ping: async (bucket) => {
       try {
@@ -384,6 +398,8 @@ function headerOf({ headers }: S3Answer, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
+const etagOf = (answer: S3Answer) => (headerOf(answer, 'etag') ?? '').replaceAll('"', '')
+
 function factsOf(
   answer: S3Answer,
   { bucket, key, versionId: asked }: ObjectRef,
@@ -400,7 +416,7 @@ function factsOf(
   const version = header('x-amz-version-id') ?? nullVersion
   return {
     size,
-    etag: (header('etag') ?? '').replaceAll('"', ''),
+    etag: etagOf(answer),
     // MinIO does not name this one, not even in a versioned bucket.
     versionId: version !== nullVersion || asked === nullVersion ? version : undefined,
     lastModified,

@@ -10,6 +10,9 @@ import {
   type StoreFlavour,
 } from '../support/real-store.ts'
 import { Client } from 'minio'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { ObjectChangedError } from '../../services/shared/errors.ts'
+import { rejection } from '../support/rejection.ts'
 import { Agent } from 'node:https'
 import { readFileSync } from 'node:fs'
 
@@ -99,6 +102,38 @@ for (const flavour of storeFlavours) {
         expect(await Array.fromAsync(store.versions(bucket, key))).to.deep.equal([])
       })
     }
+
+    it('replaces a text only where it is the one that is meant', async () => {
+      const [key, write] = ['state.json', store.writeText.bind(store)]
+
+      const first = await write(bucket, key, 'first', '')
+      const refusedAnew = await rejection(write(bucket, key, 'again', ''))
+      const second = await write(bucket, key, 'second', first)
+      const refused = await rejection(write(bucket, key, 'other', first))
+
+      expect(refusedAnew).to.be.instanceOf(ObjectChangedError)
+      expect(refused).to.be.instanceOf(ObjectChangedError)
+      expect(await store.readTagged(bucket, key)).to.deep.equal({ text: 'second', etag: second })
+      for await (const { versionId } of store.versionsOf(bucket, key))
+        await store.remove({ bucket, key, versionId })
+    })
+
+    it('lists the versions of one key alone, a folder with many objects in it, too', async () => {
+      const inside = Array.from({ length: 600 }, (_, index) => `many/o${index}`)
+      await putAll([...inside, 'man', 'many.txt'])
+      await client.putObject(bucket, 'many/', Buffer.alloc(0))
+      let requests = 0
+      const count = () => requests++
+      subscribe('undici:request:create', count)
+      try {
+        for (const key of ['many/', 'man'])
+          expect(keysOf(await Array.fromAsync(store.versionsOf(bucket, key)))).to.deep.equal([key])
+      } finally {
+        unsubscribe('undici:request:create', count)
+      }
+
+      expect(requests).to.equal(2)
+    })
 
     describe('a listing of several pages', () => {
       const keys = Array.from({ length: 1234 }, (_, index) => `page/it's ${index}`)

@@ -105,7 +105,7 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
         bucket,
         key,
         versionId: store.versioning === 'enabled' ? randomUUID() : undefined,
-        etag: createHash('md5').update(bytes).digest('hex'),
+        etag: md5(bytes),
         lastModified: new Date(firstUpload + uploads++ * 1000),
         bytes,
         tags,
@@ -170,12 +170,22 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
       all.splice(all.indexOf(found), 1)
     },
     readText: async (bucket, key) => records.get(`${bucket}/${key}`),
-    async writeText(bucket, key, content) {
+    async readTagged(bucket, key) {
+      const text = records.get(`${bucket}/${key}`)
+      return text === undefined ? undefined : { text, etag: md5(text) }
+    },
+    async writeText(bucket, key, content, over) {
       store.before('writeText', { bucket, key })
+      const present = records.get(`${bucket}/${key}`)
+      if (over !== undefined && over !== (present === undefined ? '' : md5(present)))
+        throw new ObjectChangedError(`put ${bucket}/${key}: other bytes are there now`)
       records.set(`${bucket}/${key}`, content)
+      return md5(content)
     },
     ping: async () => {},
     close: () => {},
   }
   return store
 }
+
+const md5 = (bytes: Buffer | string) => createHash('md5').update(bytes).digest('hex')

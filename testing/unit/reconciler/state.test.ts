@@ -87,6 +87,47 @@ describe('the state of the reconciler', () => {
     expect(state.current.signatures).to.deep.equal(['2'])
   })
 
+  it('keeps what another reconciler writes meanwhile, and takes it', async () => {
+    const store = fakeObjectStore()
+    const [one, other] = [
+      await openState(store, bucket, silentLog),
+      await openState(store, bucket, silentLog),
+    ]
+
+    await one.change((draft) => draft.requests.push('of one'))
+    await other.change((draft) => draft.requests.push('of the other'))
+    await one.change((draft) => draft.requests.push('of one again'))
+
+    const { current } = await openState(store, bucket, silentLog)
+    expect(current.requests).to.deep.equal(['of one', 'of the other', 'of one again'])
+    expect(one.current).to.deep.equal(current)
+  })
+
+  it('begins once, though two begin at the same time', async () => {
+    const store = fakeObjectStore()
+
+    await Promise.all([openState(store, bucket, silentLog), openState(store, bucket, silentLog)])
+
+    const { current } = await openState(store, bucket, silentLog)
+    expect(current.sweeps.map(({ reason }) => reason)).to.deep.equal(['first start'])
+  })
+
+  it('takes its own write, whose answer was lost, for its own', async () => {
+    const store = fakeObjectStore()
+    const state = await openState(store, bucket, silentLog)
+    const write = store.writeText.bind(store)
+    store.writeText = async (...args) => {
+      await write(...args)
+      throw new StoreUnavailableError('no answer')
+    }
+    await rejection(state.change(({ requests }) => requests.push('1')))
+    store.writeText = write
+
+    await state.change(({ requests }) => requests.push('1'))
+
+    expect(state.current.requests).to.deep.equal(['1'])
+  })
+
   it('makes changes one after the other', async () => {
     const store = fakeObjectStore()
     const state = await openState(store, bucket, silentLog)
