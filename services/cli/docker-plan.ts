@@ -82,6 +82,16 @@ export function engineTempBytes(largest: number, threads: number): number {
   return Math.ceil(1.25 * ((threads + 1) * largest + threads * perThread))
 }
 
+/** BIND_ADDRESS: as a certificate names it, and as Compose and addresses write it, in brackets where it is IPv6. */
+export function bindAddress(setting = '127.0.0.1') {
+  const name = setting.replace(/^\[|\]$/g, '')
+  return {
+    name,
+    published: name.includes(':') ? `[${name}]` : name,
+    isAny: name === '0.0.0.0' || name === '::',
+  }
+}
+
 export interface PlanInput {
   folder: string
   configFile: string
@@ -114,9 +124,12 @@ export function planDocker({
   if (config.engine.kind === 'clamav-rest') files.push('compose.clamav-rest.yaml')
   if (setting('TLS_CERT') !== undefined) files.push('compose.own-certificates.yaml')
 
-  const bind = setting('BIND_ADDRESS')
-  if (bind !== undefined && bind !== '0.0.0.0' && bind !== '::')
-    env['TLS_NAMES'] = [setting('TLS_NAMES') ?? '', bind].filter((name) => name !== '').join(',')
+  const bound = setting('BIND_ADDRESS')
+  if (bound !== undefined) {
+    const { name, published, isAny } = bindAddress(bound)
+    env['BIND_ADDRESS'] = published
+    if (!isAny) env['TLS_NAMES'] = [setting('TLS_NAMES') ?? '', name].filter(Boolean).join(',')
+  }
 
   const source = parseSignatureSource(setting('SIGNATURES'))
   let signatureSet: DockerPlan['signatureSet'] = 'official'

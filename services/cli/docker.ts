@@ -16,7 +16,13 @@ import {
   type Deployment,
 } from './compose-command.ts'
 import { listContainers, metricsOf, partsOf, renderComposeLine, serviceOf } from './docker-parts.ts'
-import { composeVariables, dockerConfig, planDocker, takeSettings } from './docker-plan.ts'
+import {
+  bindAddress,
+  composeVariables,
+  dockerConfig,
+  planDocker,
+  takeSettings,
+} from './docker-plan.ts'
 import {
   askEngine,
   awaitReady,
@@ -156,8 +162,10 @@ export function createDockerRuntime(paths: Paths): Runtime {
 function accessOf(paths: Paths, deployment: Deployment, secrets: Secrets): Access {
   const config = dockerConfig(paths.configFile, deployment.settings, secrets)
   const port = (name: keyof typeof hostPorts) => deployment.env[name] ?? String(hostPorts[name])
-  const bind = (deployment.settings['BIND_ADDRESS'] ?? secrets['BIND_ADDRESS']) || '127.0.0.1'
-  const host = bind === '0.0.0.0' || bind === '::' ? '127.0.0.1' : bind
+  const bind = bindAddress(
+    (deployment.settings['BIND_ADDRESS'] ?? secrets['BIND_ADDRESS']) || undefined,
+  )
+  const host = bind.isAny ? '127.0.0.1' : bind.published
   const endpoint = `https://${host}:${port('STORE_PORT')}`
   const management = `https://127.0.0.1:${port('RABBITMQ_MANAGEMENT_HOST_PORT')}`
   const pair = (user: string, password: string) => ({

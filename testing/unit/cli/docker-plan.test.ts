@@ -111,6 +111,9 @@ describe('the plan of a Compose deployment', () => {
       plan({ BIND_ADDRESS: '10.1.2.3', TLS_NAMES: 's3.example.org' }).env['TLS_NAMES'],
     ).to.equal('s3.example.org,10.1.2.3')
     expect(plan({ BIND_ADDRESS: '0.0.0.0' }).env).not.to.have.property('TLS_NAMES')
+    for (const BIND_ADDRESS of ['::1', '[::1]'])
+      expect(plan({ BIND_ADDRESS }).env).to.include({ BIND_ADDRESS: '[::1]', TLS_NAMES: '::1' })
+    expect(plan({}).env).not.to.have.any.keys('BIND_ADDRESS', 'TLS_NAMES')
   })
 
   it('writes the virtual host as a URL needs it', () => {
