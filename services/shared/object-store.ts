@@ -338,7 +338,9 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
           const hint =
             code === 'NoSuchBucket'
               ? `run \`init object-store\`, or correct MINIO_BUCKET_NAME`
-              : `the access key "${options.user}" or its policy differs from what \`init object-store\` made`
+              : code === 'RequestTimeTooSkewed'
+                ? clockHint(error)
+                : `the access key "${options.user}" or its policy differs from what \`init object-store\` made`
           throw new FatalError(`${where}: reach the bucket "${bucket}": ${code}`, hint, {
             cause: error,
           })
@@ -359,6 +361,21 @@ const taggingQuery = ({ versionId }: ObjectRef) =>
   versionId === undefined ? 'tagging' : `tagging&versionId=${queryEncode(versionId)}`
 const ifMatch = ({ versionId, etag }: ObjectRef): Record<string, string> =>
   isOverwritable(versionId) && etag !== undefined ? { 'if-match': `"${etag}"` } : {}
+/** Signatures hold for 15 minutes. */
+function clockHint(error: Error): string {
+  let from: unknown = error
+  while (from instanceof Error && !(from instanceof S3Error)) from = from.cause
+  const minutes =
+    from instanceof S3Error ? Math.round((Date.now() - from.servedAt.getTime()) / 60_000) : 0
+  const how =
+    minutes === 0
+      ? 'differs from'
+      : minutes > 0
+        ? `is ${minutes} min ahead of`
+        : `is ${-minutes} min behind`
+  return `the clock of this machine ${how} the store's: set both by NTP`
+}
+
 const contentMd5 = (body: Buffer) => ({
   'content-md5': createHash('md5').update(body).digest('base64'),
 })

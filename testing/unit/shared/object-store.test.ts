@@ -359,4 +359,20 @@ describe('createObjectStore', () => {
         .and.not.include('password"')
     })
   }
+
+  for (const [minutes, word] of [
+    [-20, 'is 20 min ahead of'],
+    [20, 'is 20 min behind'],
+  ] as const)
+    it(`says that the clock ${word} the store's`, async () => {
+      const date = new Date(Date.now() + minutes * 60_000).toUTCString()
+      await answering(403, xml('RequestTimeTooSkewed'), { date })
+
+      const error = await rejection(store.ping('uploads'))
+
+      expect(error).to.be.instanceOf(FatalError)
+      expect((error as FatalError).hint).to.equal(
+        `the clock of this machine ${word} the store's: set both by NTP`,
+      )
+    })
 })
