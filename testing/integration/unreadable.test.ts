@@ -124,4 +124,26 @@ describe('on MinIO', function () {
     )
     expect(await bench.deadLetters()).to.equal(0)
   })
+
+  describe('a configured bucket that is not there', () => {
+    it('stops neither the worker nor the scans of the others, and is told', async () => {
+      await bench.begin({ MINIO_BUCKET_NAME: 'storagebucket,invoices' })
+      await bench.uploader.put('beside/a.txt', Buffer.from('beside'))
+
+      const { routingKey } = await bench.verdict('beside/a.txt')
+      const { status, unusableBuckets } = await bench.ready()
+
+      expect(routingKey).to.equal('verdict.clean.storagebucket')
+      expect(status).to.equal(200)
+      expect(unusableBuckets['invoices']).to.match(/NoSuchBucket|AccessDenied/)
+      expect(bench.logged('a bucket cannot be used, nothing in it is scanned')).to.equal(1)
+    })
+
+    it('ends the worker where it is the only one, with the way out', async () => {
+      // It never answers.
+      void bench.begin({ MINIO_BUCKET_NAME: 'invoices' }, 'anyhow').catch(() => undefined)
+
+      await eventually(() => expect(bench.worker.log()).to.match(/init object-store/))
+    })
+  })
 })

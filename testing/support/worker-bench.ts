@@ -48,7 +48,11 @@ export interface WorkerBench {
   readonly worker: TestProcess
   /** A new worker with these settings; resolves when it is ready or, with `anyhow`, when its health port answers. */
   begin(env?: Record<string, string>, anyhow?: 'anyhow'): Promise<void>
-  ready(): Promise<{ status: number; reasons: string[] }>
+  ready(): Promise<{
+    status: number
+    reasons: string[]
+    unusableBuckets: Record<string, string>
+  }>
   metric(line: RegExp): Promise<number | undefined>
   deadLetters(): Promise<number>
   /** Lines that the worker has logged at info or above, by message. */
@@ -163,8 +167,8 @@ export async function workerBench(flavour: StoreFlavour = firstStore): Promise<W
     },
     async ready() {
       const answer = await request(`http://127.0.0.1:${port}/readyz`)
-      const { reasons } = (await answer.body.json()) as { reasons: string[] }
-      return { status: answer.statusCode, reasons }
+      const said = (await answer.body.json()) as Awaited<ReturnType<WorkerBench['ready']>>
+      return { ...said, status: answer.statusCode }
     },
     async metric(line) {
       const text = await (await request(`http://127.0.0.1:${port}/metrics`)).body.text()
