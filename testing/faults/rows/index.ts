@@ -11,6 +11,7 @@ import { hostileKeyRows } from './hostile-keys.ts'
 import { hostileReplyRows } from './hostile-replies.ts'
 import { lanes } from './lanes.ts'
 import { largeRows } from './large.ts'
+import { oneUploaderRows } from './one-uploader.ts'
 import { partKills } from './part-kills.ts'
 import { poisonRows } from './poison.ts'
 import { receiverRows } from './receiver.ts'
@@ -33,6 +34,7 @@ const others: readonly Row[] = [
   ...tempFolderRows,
   ...badMessages,
   ...hostileKeyRows,
+  ...oneUploaderRows,
   ...hostileReplyRows,
   ...hostileArchiveRows,
   ...largeRows,
@@ -65,6 +67,9 @@ const storeMatters = new Set([
   'disk-alarm',
   'broker-hung-store-killed',
   'hostile-keys',
+  'own-tags',
+  'folder-keys',
+  'short-keys',
 ])
 
 // A worker that is killed again and again comes back later each time: a row of another kind in between lets it calm down.
