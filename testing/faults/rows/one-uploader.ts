@@ -6,7 +6,7 @@ import { actionsQueue, names } from '../../../services/shared/topology.ts'
 import { eventually } from '../../support/eventually.ts'
 import { samples } from '../../support/samples.ts'
 import type { FaultContext, Row, Upload } from '../types.ts'
-import { forget, stopWorkers, wakeWorkers } from './steps.ts'
+import { stopWorkers, wakeWorkers } from './steps.ts'
 import { killAt } from './worker-kills.ts'
 
 /** The application tags what it has uploaded, replacing all tags that are there. */
@@ -66,7 +66,7 @@ const aside = ({ prefix }: FaultContext['traffic']) => `aside-${prefix}`
 /** Many objects that begin with `stem`, and then that key itself, again and again. */
 async function expensiveKey(context: FaultContext, stem: string, times: number, bytes: Buffer) {
   const { say, short, traffic, uploader } = context
-  const behind = short ? 500 : 6000
+  const behind = short ? 500 : 3000
   let next = 0
   const put = async () => {
     for (let index = next++; index < behind; index = next++) {
@@ -74,10 +74,15 @@ async function expensiveKey(context: FaultContext, stem: string, times: number, 
       await uploader.put(key, Buffer.from(key))
     }
   }
-  await stopWorkers(context)
   await Promise.all(Array.from({ length: 8 }, put))
-  await forget(context, true)
-  wakeWorkers(context)
+  const { queue } = context.broker.config.broker
+  await eventually(
+    async () => {
+      const left = (await context.broker.ready()).get(queue) ?? 0
+      if (left > 0) throw new Error(`${left} of them wait for their scan`)
+    },
+    { timeoutMs: 180_000, everyMs: 200 },
+  )
   say(`${behind} objects begin with ${stem}`)
   await nobodyWaits(context, async () => {
     for (let index = 0; index < times; index++)
