@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { installPrograms } from '../services/cli/native.ts'
 import { findPaths } from '../services/cli/paths.ts'
 import { describeError } from '../services/shared/errors.ts'
+import type { Counts } from './support/reporter.ts'
 
 const root = new URL('..', import.meta.url).pathname
 const bin = (name: string) => join(root, 'node_modules', '.bin', name)
@@ -29,6 +30,9 @@ const suites: Suite[] = [
   { name: 'faults', minutes: 10, program: ['testing/faults/run.ts', '--short'] },
   { name: 'compose', minutes: 25, timeoutMs: 120_000 },
 ]
+
+/** As `timeout` says it. */
+const tooLong = 124
 
 const checks: [string, string, string[]][] = [
   ['type check', 'tsc', []],
@@ -99,10 +103,13 @@ async function main(names: readonly string[]): Promise<number> {
       passed += counts.passes
       skipped += counts.pending
       // A runner that died before it could count has failed as well.
-      const died = counts.failures === 0 && (code !== 0 || counts.passes + counts.pending === 0)
-      failed += died ? 1 : counts.failures
+      const died =
+        code === tooLong ||
+        (counts.failures === 0 && (code !== 0 || counts.passes + counts.pending === 0))
+      failed += counts.failures + (died ? 1 : 0)
       failures.push(...counts.failed.map((line) => `${name}: ${line}`))
-      if (died) failures.push(`${name}: ended with exit code ${code} before it could count`)
+      if (died)
+        failures.push(`${name}: ended with exit code ${code}; it was running ${counts.running}`)
     }
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -128,19 +135,11 @@ async function prepare(): Promise<string[]> {
   return troubles
 }
 
-interface Counts {
-  passes: number
-  failures: number
-  pending: number
-  /** One line for each failure. */
-  failed: string[]
-}
-
 function readCounts(file: string): Counts {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as Counts
   } catch {
-    return { passes: 0, failures: 0, pending: 0, failed: [] }
+    return { passes: 0, failures: 0, pending: 0, failed: [], running: 'nothing yet' }
   }
 }
 
@@ -156,7 +155,9 @@ function run(
       stdio: ['ignore', 'inherit', 'inherit'],
       env: { ...process.env, ...env },
     })
+    let isLate = false
     const deadline = setTimeout(() => {
+      isLate = true
       process.stderr.write(`ended after ${minutes} minutes: ${command} ${args[0] ?? ''}\n`)
       child.kill('SIGKILL')
     }, minutes * 60_000)
@@ -167,7 +168,7 @@ function run(
     })
     child.once('exit', (code, signal) => {
       clearTimeout(deadline)
-      resolve(signal === null ? (code ?? 1) : 1)
+      resolve(isLate ? tooLong : signal === null ? (code ?? 1) : 1)
     })
   })
 }

@@ -160,7 +160,16 @@ function report(result: RowResult): void {
 function writeCounts(passes: number, failed: readonly string[], pending: number): void {
   const file = process.env['COUNTS_FILE']
   if (file !== undefined)
-    writeFileSync(file, JSON.stringify({ passes, failures: failed.length, pending, failed }))
+    writeFileSync(
+      file,
+      JSON.stringify({
+        passes,
+        failures: failed.length,
+        pending,
+        failed,
+        running: 'no row any more',
+      }),
+    )
 }
 
 async function main(): Promise<number> {
