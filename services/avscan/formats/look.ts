@@ -22,7 +22,7 @@ import { bytesOf, chunksOf, rangeOf, type Source } from './source.ts'
 import { readTar } from './tar.ts'
 import { lookIntoXz } from './xz.ts'
 import { lookIntoZlib } from './zlib.ts'
-import { lookIntoZip } from './zip.ts'
+import { endsBefore, lookIntoZip } from './zip.ts'
 import { placesOfZips, tailBytes, zipEndIn } from './zip-end.ts'
 
 /** Where something stands: nothing for the object itself, else ` in the member "a.7z"`. */
@@ -220,13 +220,18 @@ async function zipAt(
       : prefixOf(head, format, end.start)
   const among = { prefix, others }
   await lookIntoZip(source, end, among, seen, place.where, place.depth, async (member) => {
-    const { format: inner, unpackedSize: size, source: data } = member
+    const { format: inner, unpackedSize: size, source: data, streamed = false } = member
     const into = inside(place, member.name)
     if (size === undefined) return lookAt(data, into, seen).then(() => undefined)
-    const open = () => new Cursor(inflated(data, 0, seen))
+    const unpacked = async function* () {
+      if ((yield* inflated(data, 0, seen)) < data.size) throw endsBefore()
+    }
+    const open = () => new Cursor(unpacked())
     const cursor = open()
     try {
       await lookAtPacked(cursor, inner, size, into, seen, open)
+      // What lies behind the end of its data shows there alone.
+      if (streamed && size >= cursor.position) await cursor.skip(size - cursor.position)
       if (cursor.position === size && (await cursor.peek(1)).length > 0)
         throw damaged('a member is larger than it says')
     } finally {

@@ -24,6 +24,8 @@ export interface ZipMember {
   source: Source
   /** How many bytes it has to be unpacked to; undefined: it is stored as it is. */
   unpackedSize: number | undefined
+  /** A reader that never sees the directory goes by the data for its end. */
+  streamed?: boolean
 }
 
 /** What a zip stands among. */
@@ -111,7 +113,10 @@ async function lookIntoMembers(
         await seen.holding(head.length, () =>
           member({ name, format, source: bytesOf(head), unpackedSize: undefined }),
         )
-      else await member({ name, format, source: data, unpackedSize: entry.uncompressedSize })
+      else {
+        const unpackedSize = entry.uncompressedSize
+        await member({ name, format, source: data, unpackedSize, streamed })
+      }
     }
   }
   if ((await source.read(at, 4)).equals(directoryMagic))
@@ -166,15 +171,28 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
   for (const length of atOnce ? [packed.size] : beginnings) {
     const bytes = await packed.read(0, length)
     try {
-      const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength }
-      const head = inflateRawSync(bytes, options)
+      const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength, info: true } as const
+      const { buffer: head, engine } = inflateRawSync(bytes, options) as unknown as Inflated
+      if (atOnce && engine.bytesWritten < packed.size) break
       if (atOnce || head.length >= headBytes || length >= packed.size || length === headBytes)
         return head
     } catch {
       throw damaged('the data of a member is damaged')
     }
   }
+  if (atOnce) throw endsBefore()
   return Buffer.alloc(0)
+}
+
+/** With `info`, which the types of Node do not know. */
+interface Inflated {
+  buffer: Buffer
+  engine: { bytesWritten: number }
+}
+
+/** A reader that goes by the data goes on right behind its end, and finds whatever lies there. */
+export function endsBefore(): Error {
+  return damaged('the data of a member ends before the size that its directory says')
 }
 
 /** A place of the file with something in it; `streamed`: a reader that never sees the directory goes by the data for its end. */

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { deflateSync, gzipSync } from 'node:zlib'
+import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import type { Finding, Judge } from '../../../../services/avscan/engines/engine.ts'
 import { Containers } from '../../../../services/avscan/formats/containers.ts'
 import { fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
@@ -22,6 +22,38 @@ const scanning = (answer: (bytes: Buffer) => Finding) => ({
   ...opening('zip:Deflate', 'gzip', 'tar'),
   scan: (_: Judge, bytes: Buffer) => Promise.resolve(answer(bytes)),
 })
+const header = (magic: string, name: string, sizes: [number, number], flags = 0) => {
+  const fields = Buffer.alloc(26)
+  fields.writeUInt16LE(20, 0)
+  fields.writeUInt16LE(flags, 2)
+  fields.writeUInt16LE(8, 4)
+  fields.writeUInt32LE(sizes[0], 14)
+  fields.writeUInt32LE(sizes[1], 18)
+  fields.writeUInt16LE(name.length, 22)
+  return [Buffer.from(magic, 'latin1'), fields, Buffer.from(name)] as const
+}
+
+/** Its one member is streamed, and its size in the directory covers a second one that only a reader without directory finds. */
+function zipHiding(content: Buffer): Buffer {
+  const [deflated, hidden] = [deflateRawSync(content), deflateRawSync(Buffer.from('bad'))]
+  const descriptor = Buffer.alloc(16)
+  descriptor.write('PK\x07\x08', 'latin1')
+  descriptor.writeUInt32LE(deflated.length, 8)
+  descriptor.writeUInt32LE(content.length, 12)
+  const inner = [...header('PK\x03\x04', 'evil.com', [hidden.length, 3]), hidden]
+  const data = Buffer.concat([deflated, descriptor, ...inner])
+  const local = Buffer.concat([...header('PK\x03\x04', 'a.txt', [0, 0], 8), data])
+  const [magic, fields, name] = header('PK\x01\x02', 'a.txt', [data.length, content.length], 8)
+  const central = Buffer.concat([magic, Buffer.from([20, 0]), fields, Buffer.alloc(14), name])
+  const end = Buffer.alloc(22)
+  end.write('PK\x05\x06', 'latin1')
+  end.writeUInt16LE(1, 8)
+  end.writeUInt16LE(1, 10)
+  end.writeUInt32LE(central.length, 12)
+  end.writeUInt32LE(local.length, 16)
+  return Buffer.concat([local, central, end])
+}
+
 const findBad = (bytes: Buffer): Finding =>
   bytes.toString().startsWith('bad')
     ? { status: 'infected', signature: 'Bad' }
@@ -45,6 +77,16 @@ describe('Containers', () => {
 
     expect(await containers.inspect(bytesOf(zip()), 'a', judges, never)).to.deep.equal([])
   })
+
+  for (const size of [20, 3 * 1024 * 1024])
+    it(`says that a member hides another behind the end of its data of ${size} bytes (106)`, async () => {
+      const bytes = zipHiding(Buffer.alloc(size, 'a '))
+      const engine = { unopened: () => Promise.resolve(new Set<string>()) }
+
+      const found = await new Containers(engine).inspect(bytesOf(bytes), 'a', judges, never)
+
+      expect(found.map((finding) => 'reason' in finding && finding.reason)).to.deep.equal([106])
+    })
 
   it('says what is not opened, where it is, and by whom (105)', async () => {
     const containers = new Containers(opening('zip:Deflate'))
