@@ -7,7 +7,7 @@ import {
   stateKey,
   type Sweep,
 } from '../../../services/reconciler/state.ts'
-import { StoreUnavailableError } from '../../../services/shared/errors.ts'
+import { ObjectGoneError, StoreUnavailableError } from '../../../services/shared/errors.ts'
 import { silentLog } from '../../../services/shared/log.ts'
 import { fakeObjectStore } from '../../support/fake-object-store.ts'
 import { rejection } from '../../support/rejection.ts'
@@ -101,6 +101,23 @@ describe('the state of the reconciler', () => {
     const { current } = await openState(store, bucket, silentLog)
     expect(current.requests).to.deep.equal(['of one', 'of the other', 'of one again'])
     expect(one.current).to.deep.equal(current)
+  })
+
+  it('is written again when somebody has removed it', async () => {
+    const store = fakeObjectStore()
+    const state = await openState(store, bucket, silentLog)
+    store.records.delete(`${bucket}/${stateKey}`)
+    const write = store.writeText.bind(store)
+    store.writeText = async (...args) => {
+      // As MinIO answers; VersityGW says 412, as AWS does.
+      if (!store.records.has(`${bucket}/${stateKey}`) && args[3] !== undefined && args[3] !== '')
+        throw new ObjectGoneError('NoSuchKey')
+      return write(...args)
+    }
+
+    await state.change((draft) => draft.requests.push('1'))
+
+    expect((await openState(store, bucket, silentLog)).current.requests).to.deep.equal(['1'])
   })
 
   it('begins once, though two begin at the same time', async () => {
