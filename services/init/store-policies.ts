@@ -51,6 +51,8 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
   return {
     uploader: policy(
       ...uploaderStatements(input),
+      // Whichever bucket: the size of a policy has a limit.
+      deletesByPath(['*']),
       {
         Effect: 'Deny',
         Action: s3('PutObject', 'PutObjectTagging', 'PutObjectVersionTagging'),
@@ -77,6 +79,19 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
   }
 }
 
+/**
+ * The list of keys to delete is not cleaned by any store: MinIO and VersityGW take `../other-bucket/key` in it for a path, and
+ * allow it as a key of this bucket. Others than uploaders have their keys from the store, where none can have such a segment.
+ */
+function deletesByPath(buckets: readonly string[]): Statement {
+  const paths = ['../*', './*', '*/../*', '*/./*', '..', '.', '*/..', '*/.']
+  return {
+    Effect: 'Deny',
+    Action: s3('DeleteObject', 'DeleteObjectVersion'),
+    Resource: paths.flatMap((path) => arns(buckets, `/${path}`)),
+  }
+}
+
 function uploaderStatements({ buckets, canaryPrefix }: PolicyInput): Statement[] {
   return [
     // Who could delete canaries would keep a gap open that they would show.
@@ -91,7 +106,11 @@ function uploaderStatements({ buckets, canaryPrefix }: PolicyInput): Statement[]
         'DeleteObjectTagging',
         'DeleteObjectVersionTagging',
       ),
-      Resource: arns(buckets, `/${canaryPrefix}*`),
+      // The prefix without its slash as well: an object of that name would take the place of the folder.
+      Resource: [
+        ...arns(buckets, `/${canaryPrefix}*`),
+        ...arns(buckets, `/${canaryPrefix.replace(/\/$/, '')}`),
+      ],
     },
     {
       Effect: 'Allow',
@@ -234,7 +253,7 @@ export function bucketPolicies(
   users: Record<Role, string>,
 ): Record<string, BucketPolicy> {
   const byRole: Record<Role, Statement[]> = {
-    uploader: uploaderStatements(input),
+    uploader: [...uploaderStatements(input), deletesByPath(input.buckets)],
     avscan: avscanStatements(input),
     reconciler: reconcilerStatements(input),
     canary: canaryStatements(input),
