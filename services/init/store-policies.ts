@@ -52,7 +52,7 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
     uploader: policy(
       ...uploaderStatements(input),
       // Whichever bucket: the size of a policy has a limit.
-      deletesByPath(['*']),
+      deletesByPath,
       {
         Effect: 'Deny',
         Action: s3('PutObject', 'PutObjectTagging', 'PutObjectVersionTagging'),
@@ -80,16 +80,15 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
 }
 
 /**
- * The list of keys to delete is not cleaned by any store: MinIO and VersityGW take `../other-bucket/key` in it for a path, and
- * allow it as a key of this bucket. Others than uploaders have their keys from the store, where none can have such a segment.
+ * MinIO takes `../other-bucket/key` in the list of keys to delete for a path, after it has allowed it as a key of this bucket.
+ * Others than uploaders have their keys from the store, where none can have such a segment.
  */
-function deletesByPath(buckets: readonly string[]): Statement {
-  const paths = ['../*', './*', '*/../*', '*/./*', '..', '.', '*/..', '*/.']
-  return {
-    Effect: 'Deny',
-    Action: s3('DeleteObject', 'DeleteObjectVersion'),
-    Resource: paths.flatMap((path) => arns(buckets, `/${path}`)),
-  }
+const deletesByPath: Statement = {
+  Effect: 'Deny',
+  Action: s3('DeleteObject', 'DeleteObjectVersion'),
+  Resource: ['../*', './*', '*/../*', '*/./*', '..', '.', '*/..', '*/.'].flatMap((path) =>
+    arns(['*'], `/${path}`),
+  ),
 }
 
 function uploaderStatements({ buckets, canaryPrefix }: PolicyInput): Statement[] {
@@ -253,7 +252,7 @@ export function bucketPolicies(
   users: Record<Role, string>,
 ): Record<string, BucketPolicy> {
   const byRole: Record<Role, Statement[]> = {
-    uploader: [...uploaderStatements(input), deletesByPath(input.buckets)],
+    uploader: uploaderStatements(input),
     avscan: avscanStatements(input),
     reconciler: reconcilerStatements(input),
     canary: canaryStatements(input),
