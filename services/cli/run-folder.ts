@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import { FatalError } from '../shared/errors.ts'
 import type { Paths } from './paths.ts'
+import { readPorts } from './ports.ts'
 import { say } from './say.ts'
 import { stopSupervision } from './supervision.ts'
 
@@ -28,10 +29,7 @@ export function claimRunFolder({ runDir, isDefault }: Paths): void {
 
 /** The default is ours by its place; a deployment of 1.0 has no marker and is known by its ports. */
 function isOurs({ runDir, isDefault }: Pick<Paths, 'runDir' | 'isDefault'>): boolean {
-  return (
-    isDefault ||
-    [marker, 'settings.json', 'ports.json'].some((name) => existsSync(join(runDir, name)))
-  )
+  return isDefault || existsSync(join(runDir, marker)) || Number.isInteger(readPorts(runDir)?.amqps)
 }
 
 /** @throws FatalError where no deploy has marked it. */

@@ -57,6 +57,17 @@ describe('cleaning a native deployment', () => {
     expect(readdirSync(RUN_DIR)).to.have.members(['store', 'letters'])
   })
 
+  it('does not take the settings or ports of another program for a mark', async () => {
+    make('app/store')
+    const RUN_DIR = join(root, 'app')
+    writeFileSync(join(RUN_DIR, 'settings.json'), '{"theme":"dark"}')
+    writeFileSync(join(RUN_DIR, 'ports.json'), '{"http":8080}')
+
+    expect(await rejection(clean({ RUN_DIR }))).to.be.instanceOf(FatalError)
+    expect(() => claimRunFolder(findPaths({ RUN_DIR }, root))).to.throw(FatalError, /store/)
+    expect(readdirSync(RUN_DIR)).to.have.members(['store', 'settings.json', 'ports.json'])
+  })
+
   it('leaves what others keep in a folder that a deploy has marked', async () => {
     make('home/letters')
     const RUN_DIR = join(root, 'home')
