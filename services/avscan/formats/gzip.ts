@@ -1,17 +1,11 @@
 // gzip: one or more members, each a deflate stream between a header and a trailer.
-import { inflateRawSync, type InflateRaw } from 'node:zlib'
 import type { Range } from './extent.ts'
-import { inflated } from './inflate.ts'
+import { inflateAtOnce, inflated } from './inflate.ts'
 import { damaged, type Seen } from './seen.ts'
 import { chunksOf, windowed, type Source } from './source.ts'
 
 const trailerBytes = 8
 const shortBytes = 8 * 1024
-
-interface Short {
-  bytes: Buffer
-  packed: number
-}
 
 /** What is unpacked, all members in a row; `ended` is told where the data of each stood. @throws CannotLookError where it is damaged or cut. */
 export async function* gunzip(
@@ -40,10 +34,10 @@ export async function* gunzip(
         where,
       })
     await seen.member(0)
-    const short: Short | undefined = isShort ? await shortAt(source, start) : undefined
+    const short = isShort ? await shortAt(source, start) : undefined
     if (short !== undefined) {
-      seen.unpacked(short.bytes.length)
-      yield short.bytes
+      seen.unpacked(short.unpacked.length)
+      yield short.unpacked
     }
     const packed: number = short?.packed ?? (yield* inflated(source, start, seen))
     isShort = packed < shortBytes
@@ -54,14 +48,13 @@ export async function* gunzip(
 }
 
 /** All of a short member: a log may have one for each line, and a stream for each takes long. Undefined: it is not short. */
-async function shortAt(source: Source, at: number): Promise<Short | undefined> {
+async function shortAt(
+  source: Source,
+  at: number,
+): Promise<ReturnType<typeof inflateAtOnce> | undefined> {
   const bytes = await source.read(at, shortBytes)
   try {
-    const { buffer, engine } = inflateRawSync(bytes, {
-      info: true,
-      maxOutputLength: 16 * shortBytes,
-    }) as unknown as { buffer: Buffer; engine: InflateRaw }
-    return { bytes: buffer, packed: engine.bytesWritten }
+    return inflateAtOnce(bytes, { maxOutputLength: 16 * shortBytes })
   } catch {
     return undefined
   }

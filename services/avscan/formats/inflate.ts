@@ -1,12 +1,31 @@
 // Deflate: raw, as zip and gzip have it, or in zlib.
 import { Readable } from 'node:stream'
-import { createInflateRaw, type Inflate, type InflateRaw } from 'node:zlib'
+import {
+  createInflateRaw,
+  inflateRawSync,
+  type Inflate,
+  type InflateRaw,
+  type ZlibOptions,
+} from 'node:zlib'
 import { errorCode } from '../../shared/errors.ts'
 import { damaged, type Seen } from './seen.ts'
 import { chunksOf, type Source } from './source.ts'
 
 /** Each chunk takes a turn of its own on the thread pool. */
 const chunkSize = 64 * 1024
+
+/** All that comes out of `bytes`, and how many of them it was. @throws what zlib throws. */
+export function inflateAtOnce(
+  bytes: Buffer,
+  options: ZlibOptions,
+): { unpacked: Buffer; packed: number } {
+  // The types of Node do not know what `info` makes of the answer.
+  const { buffer, engine } = inflateRawSync(bytes, { ...options, info: true }) as unknown as {
+    buffer: Buffer
+    engine: InflateRaw
+  }
+  return { unpacked: buffer, packed: engine.bytesWritten }
+}
 
 /** What unpacks from `at` on; returns how many packed bytes it was. @throws CannotLookError where it is damaged or cut. */
 export async function* inflated(

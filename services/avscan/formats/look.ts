@@ -231,7 +231,7 @@ async function zipAt(
     try {
       await lookAtPacked(cursor, inner, size, into, seen, open)
       // What lies behind the end of its data shows there alone.
-      if (streamed && size >= cursor.position) await cursor.skip(size - cursor.position)
+      if (streamed) await cursor.skip(size - cursor.position)
       if (cursor.position === size && (await cursor.peek(1)).length > 0)
         throw damaged('a member is larger than it says')
     } finally {

@@ -1,5 +1,6 @@
 // zip: the methods of its members, and whether the directory at its end tells everything that is in it.
-import { constants, inflateRawSync } from 'node:zlib'
+import { constants } from 'node:zlib'
+import { inflateAtOnce } from './inflate.ts'
 import { fromRandomAccessReaderPromise, RandomAccessReader, type Entry, type ZipFile } from 'yauzl'
 import { toError } from '../../shared/errors.ts'
 import type { Range } from './extent.ts'
@@ -170,24 +171,25 @@ async function beginningOf(packed: Source, unpackedSize: number): Promise<Buffer
   const maxOutputLength = atOnce ? unpackedSize + 1 : mostAtOnce
   for (const length of atOnce ? [packed.size] : beginnings) {
     const bytes = await packed.read(0, length)
-    try {
-      const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength, info: true } as const
-      const { buffer: head, engine } = inflateRawSync(bytes, options) as unknown as Inflated
-      if (atOnce && engine.bytesWritten < packed.size) break
-      if (atOnce || head.length >= headBytes || length >= packed.size || length === headBytes)
-        return head
-    } catch {
-      throw damaged('the data of a member is damaged')
-    }
+    const head = beginning(bytes, maxOutputLength)
+    if (atOnce && head.packed < packed.size) throw endsBefore()
+    if (
+      atOnce ||
+      head.unpacked.length >= headBytes ||
+      length >= packed.size ||
+      length === headBytes
+    )
+      return head.unpacked
   }
-  if (atOnce) throw endsBefore()
   return Buffer.alloc(0)
 }
 
-/** With `info`, which the types of Node do not know. */
-interface Inflated {
-  buffer: Buffer
-  engine: { bytesWritten: number }
+function beginning(bytes: Buffer, maxOutputLength: number) {
+  try {
+    return inflateAtOnce(bytes, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength })
+  } catch {
+    throw damaged('the data of a member is damaged')
+  }
 }
 
 /** A reader that goes by the data goes on right behind its end, and finds whatever lies there. */

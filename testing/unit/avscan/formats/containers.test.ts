@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
+import { deflateSync, gzipSync } from 'node:zlib'
 import type { Finding, Judge } from '../../../../services/avscan/engines/engine.ts'
 import { Containers } from '../../../../services/avscan/formats/containers.ts'
 import { fixtureOf } from '../../../../services/avscan/formats/fixtures.ts'
@@ -22,36 +22,27 @@ const scanning = (answer: (bytes: Buffer) => Finding) => ({
   ...opening('zip:Deflate', 'gzip', 'tar'),
   scan: (_: Judge, bytes: Buffer) => Promise.resolve(answer(bytes)),
 })
-const header = (magic: string, name: string, sizes: [number, number], flags = 0) => {
-  const fields = Buffer.alloc(26)
-  fields.writeUInt16LE(20, 0)
-  fields.writeUInt16LE(flags, 2)
-  fields.writeUInt16LE(8, 4)
-  fields.writeUInt32LE(sizes[0], 14)
-  fields.writeUInt32LE(sizes[1], 18)
-  fields.writeUInt16LE(name.length, 22)
-  return [Buffer.from(magic, 'latin1'), fields, Buffer.from(name)] as const
+
+/** Its members, and its directory. */
+const partsOf = (bytes: Buffer, name: string) => {
+  const whole = zipOf([{ name, bytes }])
+  const directoryAt = whole.readUInt32LE(whole.length - 6)
+  return [whole.subarray(0, directoryAt), whole.subarray(directoryAt)] as const
 }
 
 /** Its one member is streamed, and its size in the directory covers a second one that only a reader without directory finds. */
 function zipHiding(content: Buffer): Buffer {
-  const [deflated, hidden] = [deflateRawSync(content), deflateRawSync(Buffer.from('bad'))]
-  const descriptor = Buffer.alloc(16)
-  descriptor.write('PK\x07\x08', 'latin1')
-  descriptor.writeUInt32LE(deflated.length, 8)
-  descriptor.writeUInt32LE(content.length, 12)
-  const inner = [...header('PK\x03\x04', 'evil.com', [hidden.length, 3]), hidden]
-  const data = Buffer.concat([deflated, descriptor, ...inner])
-  const local = Buffer.concat([...header('PK\x03\x04', 'a.txt', [0, 0], 8), data])
-  const [magic, fields, name] = header('PK\x01\x02', 'a.txt', [data.length, content.length], 8)
-  const central = Buffer.concat([magic, Buffer.from([20, 0]), fields, Buffer.alloc(14), name])
-  const end = Buffer.alloc(22)
-  end.write('PK\x05\x06', 'latin1')
-  end.writeUInt16LE(1, 8)
-  end.writeUInt16LE(1, 10)
-  end.writeUInt32LE(central.length, 12)
-  end.writeUInt32LE(local.length, 16)
-  return Buffer.concat([local, central, end])
+  const [local, directory] = partsOf(content, 'a.txt')
+  const [inner] = partsOf(Buffer.from('bad'), 'evil.com')
+  // Checksum and sizes are in a data descriptor behind the data, and not in front of it.
+  const descriptor = [Buffer.from('PK\x07\x08'), Buffer.from(local.subarray(14, 26))]
+  const hidden = Buffer.concat([...descriptor, inner])
+  local.fill(0, 14, 26)
+  local.writeUInt16LE(8, 6)
+  directory.writeUInt16LE(8, 8)
+  directory.writeUInt32LE(directory.readUInt32LE(20) + hidden.length, 20)
+  directory.writeUInt32LE(local.length + hidden.length, directory.length - 6)
+  return Buffer.concat([local, hidden, directory])
 }
 
 const findBad = (bytes: Buffer): Finding =>
@@ -78,12 +69,18 @@ describe('Containers', () => {
     expect(await containers.inspect(bytesOf(zip()), 'a', judges, never)).to.deep.equal([])
   })
 
-  for (const size of [20, 3 * 1024 * 1024])
-    it(`says that a member hides another behind the end of its data of ${size} bytes (106)`, async () => {
-      const bytes = zipHiding(Buffer.alloc(size, 'a '))
+  const large = Buffer.alloc(9 * 1024 * 1024, 'a ')
+  for (const [what, content] of Object.entries({
+    'a short text': Buffer.from('a '.repeat(10)),
+    'a text of 3 MiB': large.subarray(0, 3 * 1024 * 1024),
+    'a long text': large,
+    'a long archive that the engine opens': Buffer.concat([fixtureOf('rar4') as Buffer, large]),
+  }))
+    it(`says that ${what} in a zip hides another member behind its data (106)`, async () => {
       const engine = { unopened: () => Promise.resolve(new Set<string>()) }
+      const bytes = bytesOf(zipHiding(content))
 
-      const found = await new Containers(engine).inspect(bytesOf(bytes), 'a', judges, never)
+      const found = await new Containers(engine).inspect(bytes, 'a', judges, never)
 
       expect(found.map((finding) => 'reason' in finding && finding.reason)).to.deep.equal([106])
     })
