@@ -1,7 +1,7 @@
 // What must survive a kill: the sweeps that are not finished and how far they are, up to when the flow of events is covered, and
 // the signatures last heard of. One small object in the records bucket, written before anything relies on it.
 import { z } from 'zod'
-import { ObjectChangedError, ObjectGoneError } from '../shared/errors.ts'
+import { ObjectChangedError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
 
@@ -105,9 +105,7 @@ export class StateFile {
     try {
       this.#etag = await this.#store.writeText(this.#bucket, stateKey, text, this.#etag)
     } catch (error) {
-      // MinIO calls an object gone that should have been there to be replaced.
-      const isOther = error instanceof ObjectChangedError || error instanceof ObjectGoneError
-      if (!isOther || tries >= mostTries) throw error
+      if (!(error instanceof ObjectChangedError) || tries >= mostTries) throw error
       const stored = await readStored(this.#store, this.#bucket)
       this.#etag = stored.etag
       // Our own write, whose answer was lost, is no other one.

@@ -81,7 +81,7 @@ export interface ObjectStore {
   readText(bucket: string, key: string): Promise<string | undefined>
   /** The same, with its ETag. */
   readTagged(bucket: string, key: string): Promise<{ text: string; etag: string } | undefined>
-  /** `over`: the ETag that it replaces, '' for none. @returns its own ETag. @throws ObjectChangedError when another one is there. */
+  /** `over`: the ETag that it replaces, '' for none. @returns its own ETag. @throws ObjectChangedError when another one is there, or none. */
   writeText(bucket: string, key: string, content: string, over?: string): Promise<string>
   /** Resolves when the store answers for that bucket; @throws FatalError when only a person can mend why it does not. */
   ping(bucket: string): Promise<void>
@@ -309,8 +309,9 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       }),
     readText: async (bucket, key) => (await readTagged(bucket, key))?.text,
     readTagged,
-    writeText: (bucket, key, content, over) =>
-      translated(`put ${bucket}/${key}`, async () => {
+    writeText: (bucket, key, content, over) => {
+      const what = `put ${bucket}/${key}`
+      const written = translated(what, async () => {
         const body = Buffer.from(content)
         const headers: Record<string, string> = {
           'content-type': 'application/json',
@@ -321,7 +322,13 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         const answer = await s3.request({ method: 'PUT', bucket, key, headers, body })
         await answer.body.dump()
         return etagOf(answer)
-      }),
+      })
+      return written.catch((error: unknown) => {
+        if (!(error instanceof ObjectGoneError)) throw error
+        // To If-Match on a key that is not there any more, the stores answer 404 and not 412.
+        throw new ObjectChangedError(`${what}: it is gone`, { cause: error })
+      })
+    },
     ping: async (bucket) => {
       try {
         await translated(`reach the bucket ${bucket}`, async () => {

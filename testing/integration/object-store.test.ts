@@ -116,6 +116,9 @@ for (const flavour of storeFlavours) {
       expect(await store.readTagged(bucket, key)).to.deep.equal({ text: 'second', etag: second })
       for await (const { versionId } of store.versionsOf(bucket, key))
         await store.remove({ bucket, key, versionId })
+      expect(await rejection(write(bucket, key, 'third', second))).to.be.instanceOf(
+        ObjectChangedError,
+      )
     })
 
     it('lists the versions of one key alone, a folder with many objects in it, too', async () => {
