@@ -86,9 +86,8 @@ export function iamPolicies(input: PolicyInput): Record<Role, Policy> {
 const deletesByPath: Statement = {
   Effect: 'Deny',
   Action: s3('DeleteObject', 'DeleteObjectVersion'),
-  Resource: ['../*', './*', '*/../*', '*/./*', '..', '.', '*/..', '*/.'].flatMap((path) =>
-    arns(['*'], `/${path}`),
-  ),
+  // A * stands for slashes, too.
+  Resource: ['../*', './*', '..', '.'].flatMap((path) => arns(['*'], `/${path}`)),
 }
 
 function uploaderStatements({ buckets, canaryPrefix }: PolicyInput): Statement[] {

@@ -400,6 +400,8 @@ for (const flavour of ['minio', 'versitygw'] as const)
         const { versionId } = await canary().putObject(bucket, key, Buffer.from('1'))
         for (const [what, act] of Object.entries({
           put: () => uploader().putObject(bucket, 'avscan-canary/x', Buffer.from('1')),
+          'put where its folder is': () =>
+            uploader().putObject(bucket, 'avscan-canary', Buffer.from('1')),
           tag: () => uploader().setObjectTagging(bucket, key, { scanned: 'clean' }),
           delete: () => uploader().removeObject(bucket, key),
           'delete a version': () =>
