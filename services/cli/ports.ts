@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { errorCode, FatalError } from '../shared/errors.ts'
+import { describeError, errorCode, FatalError } from '../shared/errors.ts'
 
 export interface Ports {
   store: number
@@ -125,6 +125,10 @@ export function readPorts(runDir: string): Ports | undefined {
     return JSON.parse(readFileSync(join(runDir, 'ports.json'), 'utf8')) as Ports
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined
-    throw error
+    throw new FatalError(
+      `read ${join(runDir, 'ports.json')}: ${describeError(error)}`,
+      'delete it to have other ports chosen, if the folder is a deployment of yours',
+      { cause: error },
+    )
   }
 }

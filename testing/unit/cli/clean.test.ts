@@ -65,6 +65,8 @@ describe('cleaning a native deployment', () => {
 
     expect(await rejection(clean({ RUN_DIR }))).to.be.instanceOf(FatalError)
     expect(() => claimRunFolder(findPaths({ RUN_DIR }, root))).to.throw(FatalError, /store/)
+    writeFileSync(join(RUN_DIR, 'ports.json'), 'http: 8080\n')
+    expect(await rejection(clean({ RUN_DIR }))).to.be.instanceOf(FatalError)
     expect(readdirSync(RUN_DIR)).to.have.members(['store', 'settings.json', 'ports.json'])
   })
 
