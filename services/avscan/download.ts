@@ -22,6 +22,9 @@ export type Inspect = (
   signal: AbortSignal,
 ) => Promise<Finding[]>
 
+/** Waits until the engines may be asked; to be given back by calling what it resolves to. */
+export type Turn = (signal: AbortSignal) => Promise<() => void>
+
 export interface Judged {
   by: Judge
   finding: Finding
@@ -39,6 +42,7 @@ export async function judge(
   signal: AbortSignal,
   reached: (step: 'download' | 'scan') => void = () => {},
   inspect: Inspect = () => Promise.resolve([]),
+  turn: Turn = () => Promise.resolve(() => {}),
 ): Promise<Judgement> {
   const stop = new AbortController()
   const abort = () => {
@@ -47,6 +51,7 @@ export async function judge(
     object.body.destroy(reason)
   }
   let file: TempFile | undefined
+  let giveBack: (() => void) | undefined
   try {
     signal.throwIfAborted()
     file = await TempFile.create(folder, object.size)
@@ -64,11 +69,20 @@ export async function judge(
         throw error
       }
     }
+    // The download need not wait for it.
+    const turned = (async () => {
+      giveBack = await turn(stop.signal)
+    })()
+    const feedInTurn = async (engine: Engine) => {
+      await turned
+      return feed(engine, temp, object.size, stop.signal, reached)
+    }
     const work = [
       guard(receive(object, temp, reached)),
-      ...engines.map((engine) => guard(feed(engine, temp, object.size, stop.signal, reached))),
+      ...engines.map((engine) => guard(feedInTurn(engine))),
     ] as const
     const settled = await Promise.allSettled(work)
+    giveBack?.()
     if (stop.signal.aborted) throw stop.signal.reason
     const [sha256, ...judged] = settled.map((one) =>
       one.status === 'fulfilled' ? one.value : undefined,
@@ -83,6 +97,7 @@ export async function judge(
       : []
     return { sha256: sha256 as string, bytes: object.size, findings, unseen }
   } finally {
+    giveBack?.()
     signal.removeEventListener('abort', abort)
     object.body.destroy()
     await file?.remove()

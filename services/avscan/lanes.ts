@@ -4,7 +4,7 @@ import { giveUpMessage, scanMessage, type ScanDependencies } from './scan.ts'
 import { Share } from './share.ts'
 import type { Config } from '../shared/config-schema.ts'
 import type { Delivery, Lane } from '../shared/consumer.ts'
-import { NoSpaceError, NotBegunError, toError } from '../shared/errors.ts'
+import { GiveWayError, NoSpaceError, NotBegunError, toError } from '../shared/errors.ts'
 import { actionsQueue, bulkQueue, jobRetryDelaysMs } from '../shared/topology.ts'
 
 export interface Probes {
@@ -30,7 +30,7 @@ export function createLanes(
     try {
       await handle(delivery)
     } catch (thrown) {
-      if (thrown instanceof NotBegunError) throw thrown
+      if (thrown instanceof NotBegunError || thrown instanceof GiveWayError) throw thrown
       scanning.metrics.failures.inc({ error: toError(thrown).name })
       throw thrown
     }
@@ -50,6 +50,7 @@ export function createLanes(
     {
       ...scanLane,
       queue: config.broker.queue,
+      giveWayTo: bulkQueue(config),
       prefetch: config.scan.concurrency,
       probe: probeWith(() => probes.engineOrPass()),
       handle: counted((delivery) => share.live(() => scanMessage(delivery, scanning))),
@@ -61,7 +62,7 @@ export function createLanes(
       probe: probeWith(() => probes.engine()),
       handle: counted((delivery) => {
         const signal = AbortSignal.any([delivery.signal, stopping])
-        return share.bulk(signal, () => scanMessage(delivery, scanning))
+        return share.bulk(signal, () => scanMessage(delivery, scanning, 'bulk'))
       }),
     },
     {

@@ -3,12 +3,14 @@ import { refuseRacyDeletes } from './actions.ts'
 import { EngineCare } from './engine-care.ts'
 import { EngineNews } from './engine-news.ts'
 import { createEngines } from './engines/create.ts'
+import { reservedPlaces } from './engines/engine.ts'
 import { Abilities } from './formats/abilities.ts'
 import { Containers } from './formats/containers.ts'
 import { createLanes } from './lanes.ts'
 import { createMarks } from './marks.ts'
 import { createMetrics } from './metrics.ts'
 import { Gate, openScanFolder } from './scan-folder.ts'
+import { Turns } from './turns.ts'
 import { createWorkerHealth } from './worker-health.ts'
 import { connectPublisher } from '../shared/broker.ts'
 import { allEndpoints, GiB, maxObjectBytes } from '../shared/config-schema.ts'
@@ -61,6 +63,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
   }
   const policy = { tags: config.tags.enabled, delete: config.actions.delete }
   const limits = { policy, maxObjectBytes: maxObjectBytes(config), gate: new Gate(), buckets }
+  const turns = new Turns({ places: () => judge.places, reserved: reservedPlaces })
   const marks = createMarks(store, config)
   const news = new EngineNews(publisher)
   const isBusy = () => consumer.lanes.some(({ running }) => running > 0)
@@ -79,6 +82,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
     outbox,
     metrics,
     log,
+    turns,
     ...limits,
   }
   const lanes = createLanes(

@@ -12,6 +12,7 @@ import { isUnfinished, otherReason, stands, type Marked, type Proven } from '../
 import type { Metrics } from './metrics.ts'
 import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } from './policy.ts'
 import type { Gate, ScanFolder } from './scan-folder.ts'
+import type { Claim, Turns } from './turns.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
 import { findVersions, ignoreGone, openCurrent } from './versions.ts'
 import {
@@ -42,6 +43,7 @@ export interface ScanDependencies {
   containers: Pick<Containers, 'inspect'>
   folder: ScanFolder
   gate: Gate
+  turns: Turns
   marks: Marks
   outbox: Outbox
   metrics: Metrics
@@ -74,12 +76,16 @@ const aloneFromAttempt = 3
 const signatureWaitMs = 60_000
 
 /** Handles one message of a scan lane; returns when everything it led to is confirmed. */
-export async function scanMessage(message: ScanMessage, deps: ScanDependencies): Promise<void> {
+export async function scanMessage(
+  message: ScanMessage,
+  deps: ScanDependencies,
+  lane: Claim['lane'] = 'live',
+): Promise<void> {
   const { again } = message
   for (const job of jobsOf(message)) {
     message.about = `${job.object.bucket}/${job.object.key}`
     for (const object of await findVersions(job, again, deps))
-      await scanVersion(object, job, message, again, deps)
+      await scanVersion(object, job, message, lane, again, deps)
   }
 }
 
@@ -130,6 +136,7 @@ async function scanVersion(
   object: ObjectRef,
   job: ScanJob,
   message: ScanMessage,
+  lane: Claim['lane'],
   again: boolean,
   deps: ScanDependencies,
 ): Promise<void> {
@@ -143,6 +150,8 @@ async function scanVersion(
     return
   }
   if (await passUnscanned(object, job, message.attempt, deps)) return
+  const claim = { lane, uploader: job.uploader }
+  deps.turns.check(claim)
   const startedAt = new Date()
   let opened: OpenObject
   let refusal: Finding | undefined
@@ -172,7 +181,7 @@ async function scanVersion(
     const judged = refusal
       ? refuse(opened, refusal, deps)
       : await deps.gate.run(alone, () =>
-          examine(opened, object.key, startedAt, kind, message.signal, deps),
+          examine(opened, object.key, startedAt, kind, claim, message.signal, deps),
         )
     message.signal.throwIfAborted()
     const judgedBy = proofVersion(judged.scan?.signatureVersion ?? '')
@@ -303,6 +312,7 @@ async function examine(
   key: string,
   startedAt: Date,
   kind: TriggerKind,
+  claim: Claim,
   signal: AbortSignal,
   deps: ScanDependencies,
 ): Promise<Judged> {
@@ -318,6 +328,7 @@ async function examine(
     signal,
     (step) => reached(kind, step),
     (source, by, signal) => containers.inspect(source, key, by, signal, opened.contentEncoding),
+    (signal) => deps.turns.take(claim, signal),
   )
   const conclusion = conclude([...findings.map(({ finding }) => finding), ...unseen], policy)
   const durationMs = Date.now() - startedAt.getTime()

@@ -76,13 +76,13 @@ export function parseScale(text: string | undefined): number {
   return scale
 }
 
-/** Threads of clamd, and connections per worker to it: together one more than clamd has threads, which is the knee. */
+/** Connections per worker to clamd, and threads of clamd: one more than they take, for the reserved places. */
 export function engineSizes(
   scale: number,
   cores = cpus().length,
 ): { threads: number; connections: number } {
-  const threads = Math.max(1, cores)
-  return { threads, connections: Math.max(1, Math.ceil((threads + 1) / scale)) }
+  const connections = Math.max(1, Math.ceil(cores / scale))
+  return { threads: connections * scale + 1, connections }
 }
 
 export function saveSettings(runDir: string, settings: Settings): void {

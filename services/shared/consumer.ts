@@ -7,6 +7,7 @@
 //   OutageError          to the ladder with the attempt unchanged, ack; the lane pauses until its probe succeeds.
 //                        The tenth for the same message counts as an attempt: what looks like an outage for one message
 //                        while the probe finds all well is that message's own trouble
+//   GiveWayError         to the lane's `giveWayTo`, as it is, ack
 //   NotBegunError, shutdown
 //                        unsettled: the broker redelivers
 //
@@ -20,6 +21,7 @@ import {
   describeError,
   DiscardError,
   EngineUnavailableError,
+  GiveWayError,
   NotBegunError,
   OutageError,
   RetryLaterError,
@@ -58,6 +60,8 @@ export interface Lane {
   /** Delay before attempts 2, 3, …; their number + 1 is the number of attempts. Before `retry.scale`. */
   retryDelaysMs: readonly number[]
   handle(delivery: Delivery): Promise<void>
+  /** The queue that a message goes to when its handler throws a GiveWayError. */
+  giveWayTo?: string
   /** Last words before the message goes to avscan.dead; its failing stops nothing but an outage. */
   giveUp?(delivery: Delivery, error: Error): Promise<void>
   /** Resolves when what failed works again; called until it does. */
@@ -334,6 +338,14 @@ class LaneRunner {
     if (failure instanceof DiscardError) {
       this.#log.warn('message discarded', { about: delivery.about, error: failure })
       await this.#dead(delivery, message, failure)
+    } else if (failure instanceof GiveWayError && this.#lane.giveWayTo !== undefined) {
+      this.#log.info('gives way to others', { about: delivery.about, to: this.#lane.giveWayTo })
+      await this.#publisher.publish({
+        ...this.#copy(delivery, message),
+        exchange: names.jobs,
+        routingKey: this.#lane.giveWayTo,
+        headers: keptHeaders(delivery),
+      })
     } else if (failure instanceof OutageError) {
       await this.pause(failure)
       const outages = Number(delivery.headers['avscan-outages'] ?? 0) + 1

@@ -22,6 +22,11 @@ export class NotBegunError extends Error {
   override name = 'NotBegunError'
 }
 
+/** Nothing was begun, and others are not to wait behind it: the message goes to the lane for what has time. */
+export class GiveWayError extends Error {
+  override name = 'GiveWayError'
+}
+
 /**
  * Something everybody needs is away (engine, store, broker, disk space). The attempt is not counted:
  * the consumer pauses until its lane's probe succeeds.

@@ -37,6 +37,8 @@ export interface ScanJob {
     /** The store's own number of that event, which nobody can know before. */
     event?: string | undefined
   }
+  /** By which key it was written, as the store's event tells. */
+  uploader?: string | undefined
 }
 
 const wantedKinds = new Set(['Put', 'Post', 'Copy', 'CompleteMultipartUpload'])
@@ -116,8 +118,17 @@ function decodeRecord(record: unknown, index: number): ScanJob[] {
         after: timeOf(record['eventTime']),
         event: numberOf(object['sequencer']),
       },
+      uploader: uploaderOf(record, bucket),
     },
   ]
+}
+
+/** A store that names nobody: then whoever writes into the bucket is one. */
+function uploaderOf({ userIdentity }: Record<string, unknown>, bucket: string): string {
+  const known = isRecord(userIdentity) ? userIdentity : {}
+  // VersityGW and old MinIO spell it with a capital.
+  const id = known['principalId'] ?? known['PrincipalId']
+  return typeof id === 'string' && id !== '' ? id : `bucket ${bucket}`
 }
 
 /**

@@ -25,6 +25,7 @@ export function fakeEngine(name = 'fake', info: Partial<EngineInfo> = {}): FakeE
   const engine: FakeEngine = {
     name,
     addresses: [],
+    places: 64,
     outage: undefined,
     scanned: [],
     aborted: [],

@@ -9,6 +9,7 @@ import { Containers } from '../../services/avscan/formats/containers.ts'
 import { Gate, openScanFolder } from '../../services/avscan/scan-folder.ts'
 import type { ScanDependencies, ScanMessage } from '../../services/avscan/scan.ts'
 import type { Publication } from '../../services/shared/broker.ts'
+import { Turns } from '../../services/avscan/turns.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { fakeEngine } from './fake-engine.ts'
 import { fakeObjectStore } from './fake-object-store.ts'
@@ -60,6 +61,7 @@ export async function scanBench(
     containers: new Containers(new Abilities([engine], silentLog)),
     folder,
     gate: new Gate(),
+    turns: new Turns({ places: () => 64, reserved: 0 }),
     marks: bench.marks,
     outbox: {
       publisher: {

@@ -16,6 +16,7 @@ import { ClamavRestStream } from './clamav-rest-stream.ts'
 import { RestTrust, unavailable, type Trusted, type TrustOptions } from './clamav-rest-trust.ts'
 import { EngineWatch, noEvents, outageOf, stateOf, type Watched } from './engine-watch.ts'
 import {
+  reservedPlaces,
   tooLarge,
   WrongAnswersError,
   type AddressState,
@@ -92,7 +93,7 @@ class ClamavRest implements Engine {
       // native loop that eats all memory.
       allowH2: false,
       // Two more, so that a look or a probe never waits for a scan.
-      connections: options.connections + 2,
+      connections: options.connections + reservedPlaces + 2,
       connect: { timeout: options.connectMs ?? 5_000, ...(ca === undefined ? {} : { ca }) },
       // The stream has its own limits; undici's would also count the time of a slow upload.
       headersTimeout: 0,
@@ -108,6 +109,10 @@ class ClamavRest implements Engine {
     return [stateOf(this.#address)]
   }
 
+  get places(): number {
+    return this.#options.connections
+  }
+
   get outage(): Error | undefined {
     return outageOf(this.name, [this.#address])
   }
@@ -116,7 +121,7 @@ class ClamavRest implements Engine {
     if (size > this.#options.maxBytes) return tooLarge(this, size, this.#options.maxBytes)
     const either = AbortSignal.any([signal, this.#closing.signal])
     const { breaker } = this.#address
-    while (this.#busy >= this.#options.connections || !breaker.free) {
+    while (this.#busy >= this.#options.connections + reservedPlaces || !breaker.free) {
       if (!breaker.free && !breaker.usable) throw this.#down()
       await this.#places.wait(either)
     }

@@ -5,6 +5,7 @@ import type { NetConnectOpts } from 'node:net'
 import { toError } from '../../shared/errors.ts'
 import { Breaker, defaultBreaker, type BreakerOptions, type Trial } from './breaker.ts'
 import type { ClamdSession } from './clamd-session.ts'
+import { reservedPlaces } from './engine.ts'
 import type { Watched } from './engine-watch.ts'
 import { Places } from './places.ts'
 
@@ -50,6 +51,11 @@ export class ClamdPool {
     return this.#addresses
   }
 
+  get places(): number {
+    const usable = this.#addresses.filter(({ breaker }) => breaker.usable)
+    return this.#options.connections * Math.max(1, usable.length)
+  }
+
   /** Every address the host has now; a name that cannot be resolved any more keeps what it had. */
   async addresses(): Promise<readonly Address[]> {
     const isUnknown = this.#addresses.some(({ unknown }) => unknown !== undefined)
@@ -70,7 +76,7 @@ export class ClamdPool {
       const candidates = (await this.addresses()).filter((one) => !tried.has(one))
       const usable = candidates.filter(({ breaker }) => breaker.usable)
       const free = (usable.length > 0 ? usable : candidates).filter(
-        ({ busy, breaker }) => busy < this.#options.connections && breaker.free,
+        ({ busy, breaker }) => busy < this.#options.connections + reservedPlaces && breaker.free,
       )
       const address = free.toSorted((a, b) => a.busy - b.busy)[0]
       if (address) {

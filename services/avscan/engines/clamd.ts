@@ -77,6 +77,10 @@ class Clamd implements Engine {
     return this.#pool.known.map(stateOf)
   }
 
+  get places(): number {
+    return this.#pool.places
+  }
+
   get outage(): Error | undefined {
     return outageOf(this.name, this.#pool.known)
   }

@@ -71,6 +71,8 @@ export interface EngineEvents {
 export interface Engine {
   readonly name: string
   readonly addresses: readonly AddressState[]
+  /** Scans that its addresses in service take at a time, without `reservedPlaces`. */
+  readonly places: number
   /** No address may serve; undefined while one may, or while nobody has tried. */
   readonly outage: Error | undefined
   /** Starts one scan of exactly `size` bytes, waiting for a free place; throws EngineUnavailableError when no byte can have reached the engine. */
@@ -118,6 +120,9 @@ export function tooLarge(engine: Engine, size: number, maxBytes: number): ScanSt
     abort: () => undefined,
   }
 }
+
+/** Beyond `connections`: scans for those whom others would keep waiting (see Turns). */
+export const reservedPlaces = 2
 
 /** The canary that must stay clean. */
 export const harmless = Buffer.from('bucket-av-scanner canary: this text is harmless\n')

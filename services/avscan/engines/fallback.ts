@@ -12,6 +12,9 @@ export function withFallback(first: Engine, second: Engine): Engine {
     get addresses(): AddressState[] {
       return [...first.addresses, ...second.addresses]
     },
+    get places(): number {
+      return first.outage === undefined ? first.places : second.places
+    },
     get outage(): Error | undefined {
       if (first.outage === undefined || second.outage === undefined) return undefined
       return neither(first.outage, second.outage)

@@ -54,11 +54,12 @@ describe('the plan of a Compose deployment', () => {
   })
 
   it('keeps temporary files in memory where they fit into a quarter of it', () => {
-    const { files, env } = plan({ MAX_OBJECT_BYTES: String(8 * MiB), VOLUME_SIZE: '1' })
+    const engine = { ...large, memoryBytes: 48 * GiB }
+    const { files, env } = plan({ MAX_OBJECT_BYTES: String(8 * MiB), VOLUME_SIZE: '1' }, engine)
 
     expect(files).to.include('/compose/compose.memory.yaml')
     expect(env['SCAN_FOLDER_BYTES']).to.equal(String(GiB))
-    expect(Number(env['ENGINE_TEMP_BYTES'])).to.equal(engineTempBytes(8 * MiB, 2))
+    expect(Number(env['ENGINE_TEMP_BYTES'])).to.equal(engineTempBytes(8 * MiB, 3))
   })
 
   it('keeps them on disk where they do not', () => {
@@ -84,14 +85,14 @@ describe('the plan of a Compose deployment', () => {
   })
 
   it('counts the scan folder of every worker', () => {
-    const engine = { cores: 2, memoryBytes: 2 * GiB, diskBytes: 30 * GiB }
+    const engine = { cores: 2, memoryBytes: 2 * GiB, diskBytes: 45 * GiB }
 
     expect(() => plan({ SCALE: '1' }, engine)).not.to.throw()
     expect(() => plan({ SCALE: '3' }, engine)).to.throw(/temporary files need/)
   })
 
   it('divides the connections to the engine among the workers', () => {
-    expect(plan({ SCALE: '1' }).env['ENGINE_CONNECTIONS']).to.equal('3')
+    expect(plan({ SCALE: '1' }).env['ENGINE_CONNECTIONS']).to.equal('2')
     expect(plan({ SCALE: '3' }).env['ENGINE_CONNECTIONS']).to.equal('1')
   })
 

@@ -46,14 +46,26 @@ const only = (jobs: ScanJob[]) => {
 }
 
 describe('decodeJobs: dialects', () => {
+  it('tells who has uploaded, where the store says it', () => {
+    const body = event({
+      eventName: 's3:ObjectCreated:Put',
+      userIdentity: { principalId: 'app-one' },
+    })
+
+    expect(decodeJobs(bytes(body)).map(({ uploader }) => uploader)).to.deep.equal(['app-one'])
+  })
+
   for (const { store, body, job } of events) {
     it(`reads an event of ${store}`, () => {
-      const [{ eventTime } = {}] = (body as { Records: { eventTime?: string }[] }).Records
+      type Stored = { eventTime?: string; userIdentity?: Record<string, string> }
+      const [{ eventTime, userIdentity = {} } = {}] = (body as { Records: Stored[] }).Records
+      const { principalId, PrincipalId = `bucket ${job.bucket}` } = userIdentity
+      const uploader = principalId ?? PrincipalId
       const after = eventTime === undefined ? undefined : new Date(eventTime)
       const event = job.sequencer
 
       expect(decodeJobs(bytes(body))).to.deep.equal([
-        { object: job, trigger: { kind: 'event', after, event } },
+        { object: job, trigger: { kind: 'event', after, event }, uploader },
       ])
     })
   }

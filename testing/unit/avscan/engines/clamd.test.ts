@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { randomBytes } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import { createClamd, type ClamdOptions } from '../../../../services/avscan/engines/clamd.ts'
-import type { Engine } from '../../../../services/avscan/engines/engine.ts'
+import { reservedPlaces, type Engine } from '../../../../services/avscan/engines/engine.ts'
 import {
   EngineUnavailableError,
   OutageError,
@@ -238,10 +238,10 @@ describe('clamd, fake', () => {
         expect(fake.seen.connections).to.equal(1)
       })
 
-      it('are never more than the connections allowed', async () => {
+      it('are never more than the connections allowed and the reserved ones', async () => {
         await Promise.all(Array.from({ length: 10 }, () => scan(engine, samples.clean())))
 
-        expect(fake.seen.connections).to.equal(contractLimits.connections)
+        expect(fake.seen.connections).to.equal(contractLimits.connections + reservedPlaces)
       })
 
       it('are reopened when they were idle for long', async () => {
