@@ -1,5 +1,4 @@
 // The commands, written once over both runtimes.
-import { existsSync, rmSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../shared/config.ts'
@@ -19,6 +18,7 @@ import {
   type Runtime,
   type RuntimeName,
 } from './runtime.ts'
+import { removeSecrets } from './secrets.ts'
 import { say } from './say.ts'
 import { collectSettings } from './settings.ts'
 import { readSecrets } from './secrets.ts'
@@ -161,7 +161,10 @@ export async function clean(args: string[]): Promise<number> {
   }
   for (const runtime of runtimes) await runtime.clean()
   // The other runtime's data would be locked away with the secrets.
-  if ((await findDeployed(paths)) === undefined && existsSync(paths.envFile)) rmSync(paths.envFile)
+  if ((await findDeployed(paths)) === undefined) {
+    const own = removeSecrets(paths.envFile)
+    if (own.length > 0) say(`  kept, for it is yours: ${own.join(', ')} in ${paths.envFile}`)
+  }
   if (values.tools) removeBuilt(paths.toolsDir)
   const built = listBuilt(paths.toolsDir)
   if (built.length > 0)

@@ -5,6 +5,7 @@ import { FatalError } from '../shared/errors.ts'
 import type { Paths } from './paths.ts'
 import { readPorts } from './ports.ts'
 import { say } from './say.ts'
+import { removeSecrets } from './secrets.ts'
 import { stopSupervision } from './supervision.ts'
 
 const marker = '.bucket-av-scanner'
@@ -29,7 +30,8 @@ export function claimRunFolder({ runDir, isDefault }: Paths): void {
 
 /** The default is ours by its place; a deployment of 1.0 has no marker and is known by its ports. */
 function isOurs({ runDir, isDefault }: Pick<Paths, 'runDir' | 'isDefault'>): boolean {
-  return isDefault || existsSync(join(runDir, marker)) || Number.isInteger(readPorts(runDir)?.amqps)
+  if (isDefault || existsSync(join(runDir, marker))) return true
+  return existsSync(join(runDir, 'spec.json')) && Number.isInteger(readPorts(runDir)?.amqps)
 }
 
 /** @throws FatalError where no deploy has marked it. */
@@ -54,11 +56,12 @@ export async function emptyRunFolder(folder: Paths): Promise<void> {
     const path = join(runDir, entry)
     // `clean --tools` removes it.
     if (path === toolsDir || entry === marker) continue
+    if (path === ownSecrets && removeSecrets(path).length === 0) continue
+    // Tests leave theirs below the checkout's own folder, and nowhere else.
     const owner = Number(/^(?:test|deployment|build)-(\d+)(?:-|$)/.exec(entry)?.[1] ?? Number.NaN)
-    const isAbandoned = Number.isInteger(owner) && !existsSync(`/proc/${owner}`)
+    const isAbandoned = isDefault && Number.isInteger(owner) && !existsSync(`/proc/${owner}`)
     if (isAbandoned) await stopSupervision(path)
-    if (isAbandoned || ownEntries.has(entry) || path === ownSecrets)
-      rmSync(path, { recursive: true, force: true })
+    if (isAbandoned || ownEntries.has(entry)) rmSync(path, { recursive: true, force: true })
     else left.push(entry)
   }
   if (left.length > 0) say(`  left, for it is not this deployment's: ${left.join(', ')}`)

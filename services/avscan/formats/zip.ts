@@ -118,6 +118,11 @@ async function lookIntoMembers(
         const unpackedSize = entry.uncompressedSize
         await member({ name, format, source: data, unpackedSize, streamed })
       }
+    } else {
+      // Where its data ends, and whether all of it can be unpacked, nobody tells: a reader that goes by the data may find
+      // another member inside the size that the directory says.
+      const detail = `zip${where}: ${name} is packed with ${method}`
+      seen.problem({ reason: formatReasons.unsupported, format: 'zip', detail })
     }
   }
   if ((await source.read(at, 4)).equals(directoryMagic))

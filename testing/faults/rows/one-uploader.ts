@@ -2,10 +2,14 @@
 // to look up, objects that nobody can read, forged actions.
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { actionsQueue, names } from '../../../services/shared/topology.ts'
+import { actionsQueue, bulkQueue, names } from '../../../services/shared/topology.ts'
+import { findPaths } from '../../../services/cli/paths.ts'
+import { readSecrets } from '../../../services/cli/secrets.ts'
+import { createUploader } from '../../support/uploader.ts'
 import { eventually } from '../../support/eventually.ts'
 import { samples } from '../../support/samples.ts'
 import type { FaultContext, Row, Upload } from '../types.ts'
+import { zipBomb } from '../support/archives.ts'
 import { stopWorkers, wakeWorkers } from './steps.ts'
 import { killAt } from './worker-kills.ts'
 
@@ -88,6 +92,36 @@ async function expensiveKey(context: FaultContext, stem: string, times: number, 
     for (let index = 0; index < times; index++)
       await uploader.put(`${aside(traffic)}${stem}`, bytes)
   })
+}
+
+/** Bombs of another uploader: of the store's root, who has a key of its own. */
+async function bombs(context: FaultContext, count: number): Promise<void> {
+  const { broker, deployment, say, short, traffic } = context
+  const secrets = readSecrets(findPaths(deployment.env).envFile) ?? {}
+  const bomber = createUploader({
+    ...deployment.uploader,
+    accessKey: secrets['MINIO_ROOT_USER'] ?? '',
+    secretKey: secrets['MINIO_ROOT_PASSWORD'] ?? '',
+  })
+  const bytes = zipBomb(20)
+  const put = Array.from({ length: count }, (_, index) =>
+    bomber.put(`${aside(traffic)}bomb-${index}.zip`, bytes),
+  )
+  const uploaded = await Promise.all(put)
+  const left = async () => (await broker.ready()).get(bulkQueue(broker.config)) ?? 0
+  await eventually(async () => (await left()) > 0, { timeoutMs: 30_000, everyMs: 20 })
+  await nobodyWaits(context, async () => {
+    // Not for anything to happen: so long the others are watched.
+    await pause(short ? 15_000 : 40_000)
+  })
+  say(`${await left()} of ${count} bombs still wait in the bulk lane`)
+  // Each takes the engine's whole time for many seconds; whoever uploaded them takes back what is left.
+  for (const { key, versionId } of uploaded)
+    await bomber.client.removeObject(
+      bomber.bucket,
+      key,
+      versionId === undefined ? {} : { versionId },
+    )
 }
 
 const secretKey = randomBytes(32)
@@ -208,5 +242,19 @@ export const oneUploaderRows: readonly Row[] = [
     title: '40 uploads of a key that thousands of others begin with, beside another application',
     objects: 0,
     inject: (context) => expensiveKey(context, 'k', 40, Buffer.from('short')),
+  },
+  {
+    name: 'bombs-8',
+    title: '8 zips of some kilobytes that unpack to 2 GB each, beside another application',
+    objects: 0,
+    inject: (context) => bombs(context, 8),
+    expectations: { quietMs: 300_000 },
+  },
+  {
+    name: 'bombs-64',
+    title: '64 of them',
+    objects: 0,
+    inject: (context) => bombs(context, 64),
+    expectations: { quietMs: 300_000 },
   },
 ]

@@ -46,7 +46,7 @@ const crowd = (count: number) => [
 let zeros: Buffer | undefined
 
 /** A few kilobytes that unpack to `copies` × 100 MiB. */
-function zipBomb(copies: number): Buffer {
+export function zipBomb(copies: number): Buffer {
   zeros ??= zipOf([{ name: 'zeros.bin', bytes: Buffer.alloc(100 * mib) }])
   const bytes = zeros
   const members = Array.from({ length: copies }, (_, index) => ({ name: `${index}.zip`, bytes }))

@@ -1,12 +1,21 @@
 // What `make clean` removes below .run, and what it leaves.
 import { expect } from 'chai'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { listBuilt, removeBuilt } from '../../../services/cli/go-build.ts'
 import { createNativeRuntime } from '../../../services/cli/native.ts'
 import { findPaths } from '../../../services/cli/paths.ts'
 import { claimRunFolder } from '../../../services/cli/run-folder.ts'
+import { ensureSecrets, removeSecrets } from '../../../services/cli/secrets.ts'
 import { FatalError } from '../../../services/shared/errors.ts'
 import { rejection } from '../../support/rejection.ts'
 
@@ -79,6 +88,46 @@ describe('cleaning a native deployment', () => {
     await clean({ RUN_DIR })
 
     expect(readdirSync(RUN_DIR)).to.deep.equal(['letters'])
+  })
+
+  it('leaves folders named as those of tests, which only the own folder of the checkout has', async () => {
+    make('home')
+    const RUN_DIR = join(root, 'home')
+    claimRunFolder(findPaths({ RUN_DIR }, root))
+    make('home/build-4194999', 'home/test-4194999', '.run/test-4194999')
+
+    await clean({ RUN_DIR })
+    await clean()
+
+    expect(readdirSync(RUN_DIR)).to.have.members(['build-4194999', 'test-4194999'])
+    expect(existsSync(join(root, '.run'))).to.equal(false)
+  })
+
+  it('does not take one port for a mark', async () => {
+    make('app')
+    const RUN_DIR = join(root, 'app')
+    writeFileSync(join(RUN_DIR, 'ports.json'), '{"amqps":5671}')
+    writeFileSync(join(RUN_DIR, 'log'), 'of another program')
+
+    expect(await rejection(clean({ RUN_DIR }))).to.be.instanceOf(FatalError)
+    expect(readdirSync(RUN_DIR)).to.have.members(['ports.json', 'log'])
+  })
+
+  it("takes its secrets out of an env file, and leaves the owner's settings in it", async () => {
+    const file = join(root, 'env')
+    const own =
+      '# for the reports\nPUBLISH_URL=https://reports.example/verdicts\nMY_APP_TOKEN=keep\n'
+    writeFileSync(file, own)
+
+    expect(removeSecrets(file)).to.deep.equal(['PUBLISH_URL', 'MY_APP_TOKEN'])
+    expect(readFileSync(file, 'utf8')).to.equal(own)
+    ensureSecrets(file)
+    expect(removeSecrets(file)).to.deep.equal(['PUBLISH_URL', 'MY_APP_TOKEN'])
+    expect(readFileSync(file, 'utf8')).to.equal(own)
+    rmSync(file)
+    ensureSecrets(file)
+    expect(removeSecrets(file)).to.deep.equal([])
+    expect(existsSync(file)).to.equal(false)
   })
 
   it('leaves nothing where nothing was built', async () => {

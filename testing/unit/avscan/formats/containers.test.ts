@@ -69,6 +69,20 @@ describe('Containers', () => {
     expect(await containers.inspect(bytesOf(zip()), 'a', judges, never)).to.deep.equal([])
   })
 
+  for (const [name, method] of [
+    ['Deflate64', 9],
+    ['BZip2', 12],
+  ] as const)
+    it(`does not believe a zip with ${name}, whatever the engine opens: nobody knows where the data of a member ends`, async () => {
+      const bytes = zip()
+      bytes.writeUInt16LE(method, 8)
+      bytes.writeUInt16LE(method, bytes.readUInt32LE(bytes.length - 6) + 10)
+      const containers = new Containers(opening(`zip:${name}`))
+
+      const found = await containers.inspect(bytesOf(bytes), 'a', judges, never)
+      expect(found.map((one) => ('reason' in one ? one.reason : 0))).to.deep.equal([105])
+    })
+
   const large = Buffer.alloc(9 * 1024 * 1024, 'a ')
   for (const [what, content] of Object.entries({
     'a short text': Buffer.from('a '.repeat(10)),

@@ -89,7 +89,9 @@ describe('look', () => {
         const seen = await seenIn(fixture(kind), {}, kind === 'brotli' ? 'a.br' : 'a')
 
         expect([...seen.needs.keys()]).to.include(kind)
-        expect(seen.problems).to.deep.equal([])
+        // Whatever the engine opens: where the data of such a member ends nobody else knows.
+        const packed = /^zip:(?:BZip2|Deflate64|LZMA|PPMd)$/.test(kind)
+        expect(seen.problems.map(({ reason }) => reason)).to.deep.equal(packed ? [105] : [])
       }).timeout(20_000)
   })
 
