@@ -6,6 +6,7 @@ import { createEngines } from './engines/create.ts'
 import { reservedPlaces } from './engines/engine.ts'
 import { Abilities } from './formats/abilities.ts'
 import { Containers } from './formats/containers.ts'
+import { InProgress } from './in-progress.ts'
 import { createLanes } from './lanes.ts'
 import { createMarks } from './marks.ts'
 import { createMetrics } from './metrics.ts'
@@ -83,6 +84,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
     metrics,
     log,
     turns,
+    inProgress: new InProgress(store, config.records.bucket, log),
     ...limits,
   }
   const lanes = createLanes(

@@ -6,6 +6,7 @@ import { publishVerdict, requestDelete, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
 import type { Engine, EngineInfo, Finding } from './engines/engine.ts'
 import type { Containers } from './formats/containers.ts'
+import type { InProgress } from './in-progress.ts'
 import { markCurrent } from './mark-current.ts'
 import type { Marks } from './marks.ts'
 import { isUnfinished, otherReason, stands, type Marked, type Proven } from '../shared/proven.ts'
@@ -43,6 +44,7 @@ export interface ScanDependencies {
   containers: Pick<Containers, 'inspect'>
   folder: ScanFolder
   gate: Gate
+  inProgress: InProgress
   turns: Turns
   marks: Marks
   outbox: Outbox
@@ -177,11 +179,14 @@ async function scanVersion(
       metrics.dropped.inc({ why: 'proven' })
       return
     }
+    const isFirst = !again && kind === 'event' && lane === 'live'
     const alone = message.deliveries >= aloneFromDelivery || message.attempt >= aloneFromAttempt
     const judged = refusal
       ? refuse(opened, refusal, deps)
-      : await deps.gate.run(alone, () =>
-          examine(opened, object.key, startedAt, kind, claim, message.signal, deps),
+      : await deps.inProgress.run(marked, isFirst, () =>
+          deps.gate.run(alone, () =>
+            examine(opened, object.key, startedAt, kind, claim, message.signal, deps),
+          ),
         )
     message.signal.throwIfAborted()
     const judgedBy = proofVersion(judged.scan?.signatureVersion ?? '')

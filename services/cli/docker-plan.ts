@@ -110,14 +110,16 @@ export function planDocker({
   const setting = (name: string) => (settings[name] ?? secrets[name]) || undefined
   const config = dockerConfig(configFile, settings, secrets)
   const scale = parseScale(setting('SCALE'))
-  const { threads, connections } = engineSizes(scale, engine.cores)
+  const given = setting('ENGINE_CONNECTIONS')
+  const { threads, connections } = engineSizes(scale, { cores: engine.cores, given })
   const files = ['compose.yaml']
   const env: Record<string, string> = {
     ...settings,
     SCALE: String(scale),
     AV_CONFIG_SHA256: configHash(configFile),
     ENGINE: config.engine.kind,
-    ENGINE_CONNECTIONS: setting('ENGINE_CONNECTIONS') ?? String(connections),
+    ENGINE_THREADS: String(threads),
+    ENGINE_CONNECTIONS: given ?? String(connections),
     STORE_AUDIT: config.audit.enabled && setting('STORE_FLAVOUR') !== 'versitygw' ? 'on' : 'off',
     RABBITMQ_VHOST_ENCODED: encodeURIComponent(config.broker.vhost),
   }

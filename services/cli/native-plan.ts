@@ -236,7 +236,7 @@ export const smallMemory = {
 const hash = (text: string) => createHash('sha256').update(text).digest('hex')
 
 function engineChildren(
-  { layout, signatures, programs, paths, scale }: PlanInput,
+  { layout, signatures, programs, paths, scale, settings }: PlanInput,
   config: Config,
 ): ChildSpec[] {
   const conf = join(layout.engine, 'clamd.conf')
@@ -246,7 +246,8 @@ function engineChildren(
     databaseDirectory: signatures.directory,
     temporaryDirectory: temporaryFolder,
     maxObjectBytes: maxObjectBytes(config),
-    maxThreads: engineSizes(scale).threads,
+    maxScanTimeMs: config.engine.maxScanTimeMs,
+    maxThreads: engineSizes(scale, { given: settings['ENGINE_CONNECTIONS'] }).threads,
   })
   writeFileSync(conf, text, { mode: 0o600 })
   const base = baseEnvironment(paths)

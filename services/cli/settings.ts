@@ -79,9 +79,11 @@ export function parseScale(text: string | undefined): number {
 /** Connections per worker to clamd, and threads of clamd: one more than they take, for the reserved places. */
 export function engineSizes(
   scale: number,
-  cores = cpus().length,
+  { cores = cpus().length, given }: { cores?: number; given?: string | undefined } = {},
 ): { threads: number; connections: number } {
-  const connections = Math.max(1, Math.ceil(cores / scale))
+  const asked = Number(given ?? '')
+  // What is no number the configuration refuses.
+  const connections = asked >= 1 ? asked : Math.max(1, Math.ceil(cores / scale))
   return { threads: connections * scale + 1, connections }
 }
 

@@ -18,6 +18,7 @@ export interface EngineFilesOptions {
   signatures: string
   engine: 'clamd' | 'clamav-rest'
   maxObjectBytes: number
+  maxScanTimeMs: number
   maxThreads?: number
 }
 
@@ -56,6 +57,7 @@ export async function writeEngineFiles(options: EngineFilesOptions): Promise<str
     databaseDirectory: directory,
     temporaryDirectory: temporaryFolder,
     maxObjectBytes: options.maxObjectBytes,
+    maxScanTimeMs: options.maxScanTimeMs,
     maxThreads: options.maxThreads ?? availableParallelism(),
     // The socket lies on a volume that only clamd and the workers mount; their users have no group in common.
     overrides: { LocalSocketMode: 666 },

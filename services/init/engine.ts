@@ -8,6 +8,8 @@ import { writeEngineFiles } from './engine-files.ts'
 const log = createLog('init', { format: 'text', level: 'info' })
 try {
   const config = loadConfig({ service: 'init', env: process.env })
+  // Of the plan that also counts the room for their temporary files.
+  const threads = Number(process.env['ENGINE_THREADS'] ?? 0)
   const done = await writeEngineFiles({
     folder: '/opt/av-scan/engine',
     socketFolder: '/opt/av-scan/engine-socket',
@@ -15,6 +17,8 @@ try {
     signatures: process.env['SIGNATURES'] ?? '',
     engine: config.engine.kind,
     maxObjectBytes: maxObjectBytes(config),
+    maxScanTimeMs: config.engine.maxScanTimeMs,
+    ...(threads > 0 ? { maxThreads: threads } : {}),
   })
   for (const line of done) log.info(line)
 } catch (error) {

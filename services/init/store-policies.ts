@@ -164,6 +164,12 @@ function avscanStatements({ buckets, recordsBucket }: PolicyInput): Statement[] 
       Resource: arns(buckets),
     },
     ...recordsStatements(recordsBucket),
+    // What it says while a scan takes long.
+    {
+      Effect: 'Allow',
+      Action: s3('DeleteObject'),
+      Resource: arns([recordsBucket], '/scanning/*'),
+    },
   ]
 }
 

@@ -11,7 +11,8 @@ export interface ClamdConfOptions {
   logFile?: string
   /** the client refuses more than this too; both numbers must be the same */
   maxObjectBytes: number
-  /** the cores clamd may use; more threads are slower */
+  /** over it an object is reported as too large a task, never as clean */
+  maxScanTimeMs: number
   maxThreads: number
   /** the user clamd becomes when root starts it */
   user?: string
@@ -57,7 +58,7 @@ export function clamdConf(options: ClamdConfOptions): string {
     // A zip member over MaxFileSize is trimmed and its rest passes unseen, unless MaxScanSize trips first.
     MaxFileSize: scan,
     MaxScanSize: scan,
-    MaxScanTime: 300_000,
+    MaxScanTime: options.maxScanTimeMs,
     MaxFiles: mostMembers,
     // Above a limit of its own a type is passed without a word, inside an archive too: each must be as large as the limit of all.
     MaxHTMLNormalize: scan,

@@ -178,9 +178,14 @@ export const configSchema = z.strictObject({
         'scans at a time per engine address',
         'ENGINE_CONNECTIONS',
       ),
+      maxScanTimeMs: setting(
+        milliseconds.default(300_000),
+        'longest scan of one object; over it UNSCANNABLE 199',
+        'ENGINE_MAX_SCAN_TIME_MS',
+      ),
       timeoutMs: setting(
-        milliseconds.default(330_000),
-        'longest wait for one answer after the last byte, from an engine that is alive',
+        milliseconds.optional(),
+        'longest wait for one answer after the last byte, from an engine that is alive; without it 30 s more than the longest scan',
         'ENGINE_TIMEOUT_MS',
       ),
       stallMs: setting(

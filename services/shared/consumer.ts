@@ -3,7 +3,7 @@
 //   returns              ack (everything the handler published is confirmed by then)
 //   DiscardError         to avscan.dead, ack
 //   RetryLaterError, any other error
-//                        to the retry ladder with attempt + 1, ack; after the last attempt: giveUp, avscan.dead, ack
+//                        to the retry ladder with attempt + 1 (uncounted: as it is), ack; after the last attempt: giveUp, avscan.dead, ack
 //   OutageError          to the ladder with the attempt unchanged, ack; the lane pauses until its probe succeeds.
 //                        The tenth for the same message counts as an attempt: what looks like an outage for one message
 //                        while the probe finds all well is that message's own trouble
@@ -360,23 +360,26 @@ class LaneRunner {
 
   /** A counted attempt: up the ladder, or at its end to avscan.dead. */
   async #failed(delivery: Delivery, message: ConsumeMessage, failure: Error): Promise<void> {
-    const delayMs = failure instanceof GiveUp ? undefined : this.#delaysMs[delivery.attempt - 1]
+    const isLater = failure instanceof RetryLaterError
+    const counted = !isLater || failure.counted
+    const delayMs =
+      failure instanceof GiveUp ? undefined : this.#delaysMs[counted ? delivery.attempt - 1 : 0]
     if (delayMs === undefined) {
       await this.#giveUp(delivery, failure)
       await this.#dead(delivery, message, failure)
     } else {
-      const asked = failure instanceof RetryLaterError ? (failure.delayMs ?? 0) : 0
+      const asked = isLater ? (failure.delayMs ?? 0) : 0
       const step =
         this.#delaysMs.find((delay) => delay >= Math.max(asked, delayMs)) ??
         this.#delaysMs.at(-1) ??
         delayMs
-      this.#log.warn('attempt failed, will try again', {
+      this.#log[counted ? 'warn' : 'debug']('attempt failed, will try again', {
         about: delivery.about,
         attempt: delivery.attempt,
         delayMs: step,
         error: failure,
       })
-      await this.#retry(delivery, message, delivery.attempt + 1, step, failure)
+      await this.#retry(delivery, message, delivery.attempt + (counted ? 1 : 0), step, failure)
     }
   }
 

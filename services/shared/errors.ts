@@ -10,10 +10,16 @@ export class DiscardError extends Error {
 export class RetryLaterError extends Error {
   override name = 'RetryLaterError'
   readonly delayMs: number | undefined
+  /** false: that it has to wait is not the message's fault, and it may wait for any number of times. */
+  readonly counted: boolean
 
-  constructor(message: string, options: ErrorOptions & { delayMs?: number } = {}) {
+  constructor(
+    message: string,
+    options: ErrorOptions & { delayMs?: number; counted?: boolean } = {},
+  ) {
     super(message, options)
     this.delayMs = options.delayMs
+    this.counted = options.counted ?? true
   }
 }
 

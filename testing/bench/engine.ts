@@ -39,6 +39,7 @@ export async function startBenchClamd(place: ClamdPlace): Promise<BenchClamd> {
       databaseDirectory: databases,
       temporaryDirectory,
       maxObjectBytes,
+      maxScanTimeMs: 300_000,
       maxThreads,
     }),
   )

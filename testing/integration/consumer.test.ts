@@ -6,9 +6,10 @@ import {
   EngineUnavailableError,
   FatalError,
   NotBegunError,
+  GiveWayError,
   RetryLaterError,
 } from '../../services/shared/errors.ts'
-import { names } from '../../services/shared/topology.ts'
+import { bulkQueue, names } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
 import { connectionClose, startFrameProxy, type FrameProxy } from '../support/frame-proxy.ts'
 import { noRabbitmq, startRabbitmq, type RealRabbitmq } from '../support/real-rabbitmq.ts'
@@ -148,6 +149,34 @@ describe('startConsumer on a real RabbitMQ', function () {
     // 100 ms is between the steps of 50 and 300 ms.
     expect(performance.now() - begun).to.be.within(295, 2900)
     expect(handler.attempts()).to.deep.equal([1, 2])
+  })
+
+  it('lets wait as long as it takes what is not the fault of the message', async () => {
+    const busy = new RetryLaterError('busy', { delayMs: 10, counted: false })
+    const handler = recording(...Array.from({ length: 8 }, () => busy), undefined)
+    await lane.begin(handler)
+
+    await lane.put('x')
+
+    await eventually(() => handler.seen.length === 9, { timeoutMs: 20_000 })
+    expect(new Set(handler.attempts())).to.deep.equal(new Set([1]))
+    expect(handler.seen.at(-1)?.again).to.equal(false)
+  })
+
+  it('sends what gives way to the other lane, as it is', async () => {
+    const handler = recording(new GiveWayError('others wait'))
+    await lane.begin({ ...handler, giveWayTo: bulkQueue(lane.config) })
+
+    await lane.put('x', { mine: 'kept' })
+
+    const bulk = bulkQueue(lane.config)
+    const moved = await eventually(() => lane.channel.get(bulk, { noAck: true }), {
+      timeoutMs: 20_000,
+    })
+    expect(moved && moved.content.toString()).to.equal('x')
+    expect(moved && moved.properties.headers).to.include({ mine: 'kept' })
+    expect(moved && moved.properties.headers).not.to.have.any.keys('avscan-attempt')
+    await emptied()
   })
 
   it('pauses on an outage, counts no attempt and fills no dead letters, and goes on when the probe succeeds', async () => {

@@ -62,6 +62,7 @@ export async function startClamd(options: RealClamdOptions = {}): Promise<RealCl
       temporaryDirectory,
       logFile,
       maxObjectBytes: options.maxObjectBytes ?? 100 * 1024 ** 2,
+      maxScanTimeMs: 300_000,
       maxThreads: options.maxThreads ?? 2,
       overrides: options.overrides ?? {},
     }),

@@ -2,6 +2,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { InProgress } from '../../services/avscan/in-progress.ts'
 import { Marks } from '../../services/avscan/marks.ts'
 import { createMetrics } from '../../services/avscan/metrics.ts'
 import { Abilities } from '../../services/avscan/formats/abilities.ts'
@@ -61,6 +62,7 @@ export async function scanBench(
     containers: new Containers(new Abilities([engine], silentLog)),
     folder,
     gate: new Gate(),
+    inProgress: new InProgress(store, 'records', silentLog),
     turns: new Turns({ places: () => 64, reserved: 0 }),
     marks: bench.marks,
     outbox: {

@@ -8,6 +8,8 @@ export type ClamdFailure =
   | 'closed'
   | 'stall'
   | 'timeout'
+  /** clamd is well, and does not come to an end with this object */
+  | 'too-long'
   | 'read-timeout'
   | 'size-limit'
   | 'scan-error'

@@ -24,6 +24,8 @@ export class ClamdSession {
   readonly #socket: Socket
   readonly #options: SessionOptions
   readonly #isTcp: boolean
+  /** How often PING was answered. */
+  pongs = 0
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
   #text = ''
@@ -151,6 +153,7 @@ export class ClamdSession {
     const resolve = (reply: string) => {
       clearTimeout(this.#pong)
       this.#pong = undefined
+      this.pongs++
       if (reply !== 'PONG') this.fail(failureInReply(reply))
     }
     this.#waiting.set(++this.#lastId, { resolve, reject: () => undefined })

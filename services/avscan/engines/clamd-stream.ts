@@ -45,13 +45,13 @@ export class ClamdStream {
     if (this.#taken !== this.#size) throw this.#fail(`${this.#taken} of ${this.#size} bytes`)
     const last = [...this.#frame(), endMark]
     this.#complete = true
-    const timer = setTimeout(
-      () =>
-        this.#session.fail(
-          new ClamdError('timeout', `no finding within ${this.#options.timeoutMs} ms`),
-        ),
-      this.#options.timeoutMs,
-    )
+    const { pongs } = this.#session
+    const timer = setTimeout(() => {
+      // One that answers beside it is well: the object is what takes so long.
+      const kind = this.#session.pongs > pongs ? 'too-long' : 'timeout'
+      const message = `no finding within ${this.#options.timeoutMs} ms`
+      this.#session.fail(new ClamdError(kind, message))
+    }, this.#options.timeoutMs)
     let pings: NodeJS.Timeout | undefined
     try {
       await this.#session.send(last)

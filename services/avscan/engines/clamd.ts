@@ -15,6 +15,7 @@ import { ClamdSessions, type TrustOptions } from './clamd-sessions.ts'
 import { ClamdStream } from './clamd-stream.ts'
 import { EngineWatch, noEvents, outageOf, stateOf } from './engine-watch.ts'
 import {
+  reasons,
   tooLarge,
   WrongAnswersError,
   type AddressState,
@@ -233,7 +234,13 @@ class Clamd implements Engine {
     stream: ClamdStream,
     signal: AbortSignal,
   ): Promise<Finding> {
-    const finding = await stream.end()
+    let finding: Finding
+    try {
+      finding = await stream.end()
+    } catch (error) {
+      if (!(error instanceof ClamdError) || error.kind !== 'too-long') throw error
+      return { status: 'unscannable', reason: reasons.otherLimit, detail: error.message }
+    }
     if ((await session.ask('VERSION')) !== session.version)
       throw new RetryLaterError('the signatures of clamd changed while it scanned', {
         delayMs: 1_000,

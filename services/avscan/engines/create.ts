@@ -17,7 +17,9 @@ type Place = Pick<Config['engine'], 'kind' | 'host' | 'port' | 'socket'>
 
 /** Connects nowhere yet; close the judge. */
 export function createEngines(config: Config, log: Log, events?: EngineEvents): Engines {
-  const { connections, timeoutMs, stallMs, breaker, outage, fallback } = config.engine
+  const { connections, maxScanTimeMs, stallMs, breaker, outage, fallback } = config.engine
+  // An engine that keeps to its limit says so itself.
+  const { timeoutMs = maxScanTimeMs + 30_000 } = config.engine
   const create = (
     place: Place,
     name: string,

@@ -50,13 +50,16 @@ describe('settings of a deployment', () => {
   })
 
   it('shares the connections to clamd among the workers', () => {
-    expect([1, 2, 3, 8].map((scale) => engineSizes(scale, 2).connections)).to.deep.equal([
-      2, 1, 1, 1,
-    ])
+    expect([1, 2, 3, 8].map((scale) => engineSizes(scale, { cores: 2 }).connections)).to.deep.equal(
+      [2, 1, 1, 1],
+    )
   })
 
   it('gives clamd a thread more than they can take together', () => {
-    expect([1, 2, 3, 8].map((scale) => engineSizes(scale, 2).threads)).to.deep.equal([3, 3, 4, 9])
+    expect([1, 2, 3, 8].map((scale) => engineSizes(scale, { cores: 2 }).threads)).to.deep.equal([
+      3, 3, 4, 9,
+    ])
+    expect(engineSizes(2, { cores: 2, given: '3' })).to.deep.equal({ threads: 7, connections: 3 })
   })
 })
 

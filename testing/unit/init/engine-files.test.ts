@@ -23,6 +23,7 @@ describe("the files of clamd's container", () => {
       signatures: 'test',
       engine: 'clamd',
       maxObjectBytes: 1000,
+      maxScanTimeMs: 300_000,
       maxThreads: 2,
       ...options,
     })

@@ -10,6 +10,7 @@ function linesFor(maxObjectBytes: number): Map<string, string> {
     databaseDirectory: '/db',
     temporaryDirectory: '/tmp',
     maxObjectBytes,
+    maxScanTimeMs: 300_000,
     maxThreads: 2,
   })
   return new Map(

@@ -218,6 +218,20 @@ describe('clamd, fake', () => {
         expect(await rejection(stream.end())).to.include({ name: 'ClamdError', kind: 'timeout' })
       })
 
+      it('calls an object unscannable that takes too long, and leaves the address alone, while PING is answered', async () => {
+        engine = connect({ timeoutMs: 300, stallMs: 5_000, keepAliveMs: 20 })
+        const stream = await engine.open(3, never())
+        fake.arm({ title: 'no finding', at: 'complete', reply: () => '' })
+        await stream.write(Buffer.from('abc'))
+        expect(await stream.end()).to.deep.equal({
+          status: 'unscannable',
+          reason: 199,
+          detail: 'no finding within 300 ms',
+        })
+        expect(engine.addresses.map(({ breaker }) => breaker)).to.deep.equal(['closed'])
+        expect(await scan(engine, samples.clean())).to.deep.equal({ status: 'clean' })
+      })
+
       it('gives up long before that when PING is not answered either: clamd hangs', async () => {
         engine = connect({ timeoutMs: 60_000, stallMs: 150, keepAliveMs: 20 })
         const stream = await engine.open(3, never())
