@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { clamdConf, clamdEnvironment } from '../shared/clamd-conf.ts'
 import { loadConfig } from '../shared/config.ts'
-import { maxObjectBytes, type Config } from '../shared/config-schema.ts'
+import { engineTimes, maxObjectBytes, type Config } from '../shared/config-schema.ts'
 import { spoolRoutingKey } from '../shared/topology.ts'
 import { forgetState } from '../store-audit/state.ts'
 import { brokerChildren } from './broker-process.ts'
@@ -246,7 +246,7 @@ function engineChildren(
     databaseDirectory: signatures.directory,
     temporaryDirectory: temporaryFolder,
     maxObjectBytes: maxObjectBytes(config),
-    maxScanTimeMs: config.engine.maxScanTimeMs,
+    maxScanTimeMs: engineTimes(config.engine).maxScanTimeMs,
     maxThreads: engineSizes(scale, { given: settings['ENGINE_CONNECTIONS'] }).threads,
   })
   writeFileSync(conf, text, { mode: 0o600 })

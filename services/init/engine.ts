@@ -1,6 +1,6 @@
 // `node services/init/engine.ts`: prepares the volumes of clamd's container. Wiring only.
 import { loadConfig } from '../shared/config.ts'
-import { maxObjectBytes } from '../shared/config-schema.ts'
+import { engineTimes, maxObjectBytes } from '../shared/config-schema.ts'
 import { createLog } from '../shared/log.ts'
 import { FatalError, describeError } from '../shared/errors.ts'
 import { writeEngineFiles } from './engine-files.ts'
@@ -17,7 +17,7 @@ try {
     signatures: process.env['SIGNATURES'] ?? '',
     engine: config.engine.kind,
     maxObjectBytes: maxObjectBytes(config),
-    maxScanTimeMs: config.engine.maxScanTimeMs,
+    maxScanTimeMs: engineTimes(config.engine).maxScanTimeMs,
     ...(threads > 0 ? { maxThreads: threads } : {}),
   })
   for (const line of done) log.info(line)

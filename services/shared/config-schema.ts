@@ -180,7 +180,7 @@ export const configSchema = z.strictObject({
       ),
       maxScanTimeMs: setting(
         milliseconds.default(300_000),
-        'longest scan of one object; over it UNSCANNABLE 199',
+        'longest scan of one object; over it UNSCANNABLE 199. Never more than nine tenths of engine.timeoutMs',
         'ENGINE_MAX_SCAN_TIME_MS',
       ),
       timeoutMs: setting(
@@ -564,6 +564,17 @@ export function maskedUrl(text: string): string {
 
 export function maxObjectBytes(config: Config): number {
   return config.limits.maxObjectBytes ?? Math.floor((config.limits.volumeGb * GiB) / 2)
+}
+
+/**
+ * How long the engine may scan one object, and how long we wait for what it found: always longer. Of a scan that we gave up before
+ * clamd does, clamd keeps the thread.
+ */
+export function engineTimes({
+  maxScanTimeMs,
+  timeoutMs = maxScanTimeMs + 30_000,
+}: Pick<Config['engine'], 'maxScanTimeMs' | 'timeoutMs'>) {
+  return { maxScanTimeMs: Math.min(maxScanTimeMs, Math.ceil(timeoutMs * 0.9)), timeoutMs }
 }
 
 export function enginePort({ kind, port }: Pick<Config['engine'], 'kind' | 'port'>): number {

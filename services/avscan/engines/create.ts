@@ -1,5 +1,5 @@
 // The engines that the configuration asks for.
-import { enginePort, maxObjectBytes, type Config } from '../../shared/config-schema.ts'
+import { enginePort, engineTimes, maxObjectBytes, type Config } from '../../shared/config-schema.ts'
 import type { Log } from '../../shared/log.ts'
 import { createClamavRest } from './clamav-rest.ts'
 import { createClamd } from './clamd.ts'
@@ -17,9 +17,8 @@ type Place = Pick<Config['engine'], 'kind' | 'host' | 'port' | 'socket'>
 
 /** Connects nowhere yet; close the judge. */
 export function createEngines(config: Config, log: Log, events?: EngineEvents): Engines {
-  const { connections, maxScanTimeMs, stallMs, breaker, outage, fallback } = config.engine
-  // An engine that keeps to its limit says so itself.
-  const { timeoutMs = maxScanTimeMs + 30_000 } = config.engine
+  const { connections, stallMs, breaker, outage, fallback } = config.engine
+  const { timeoutMs } = engineTimes(config.engine)
   const create = (
     place: Place,
     name: string,
