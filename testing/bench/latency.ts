@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { names } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
+import { zipBomb } from '../faults/support/archives.ts'
 import type { Bench } from './bench.ts'
 import { percentile, round } from './report.ts'
 import type { Stage } from './stage.ts'
@@ -92,12 +93,27 @@ export async function latencies({ stage, corpora, clamd, sizes, results, ...benc
   // An upload costs these cores about as much as a scan: this is half of what both together reach.
   const rate = full / 4
   const busy = await measure(stage, take(sizes.latency * 2), rate)
+  const { other } = stage
+  const bombs = await Promise.all(
+    Array.from({ length: 8 }, (_, index) => other.put(`bombs/${index}.zip`, zipBomb(20))),
+  )
+  const beside = await measure(stage, take(sizes.latency), 20)
+  for (const { key, versionId } of bombs)
+    await other.client.removeObject(other.bucket, key, versionId === undefined ? {} : { versionId })
   await stage.notifier({ PUBLISH_URL: '', REPORT_CLEAN: 'false' })
   bench.figure(section, 'idle: → tag written (verdict published)', percentiles(idle.tagged))
   bench.figure(section, 'idle: → webhook received', percentiles(idle.told))
   const load = `half load (${round(rate)}/s)`
   bench.figure(section, `${load}: → tag written (verdict published)`, percentiles(busy.tagged))
   bench.figure(section, `${load}: → webhook received`, percentiles(busy.told))
+  bench.figure(section, 'beside 8 bombs of another: → webhook received', percentiles(beside.told))
+  const p95 = percentile(beside.told, 0.95)
+  bench.target(
+    'beside bombs: 8 zips of 2 GB each by another uploader, PUT answered → webhook',
+    `p95 ${round(p95, 1)} ms`,
+    'p95 ≤ 2000 ms',
+    p95 <= 2000,
+  )
   const [p50, p99] = [percentile(idle.tagged, 0.5), percentile(idle.tagged, 0.99)]
   bench.target(
     'idle latency, S, PUT answered → tag written',

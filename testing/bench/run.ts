@@ -12,6 +12,7 @@ import type { Bench, SignatureSet, Sizes } from './bench.ts'
 import { makeCorpus } from './corpus.ts'
 import { drains } from './drains.ts'
 import { findClamdscan, startBenchClamd, type BenchClamd } from './engine.ts'
+import { engineSizes } from '../../services/cli/settings.ts'
 import { latencies } from './latency.ts'
 import { memory } from './memory.ts'
 import { plot } from './plot.ts'
@@ -115,7 +116,7 @@ async function main(): Promise<void> {
           ? join(stage.parts.layout.signatures, 'test')
           : await largeSignatures(kept, setSize),
       maxObjectBytes: maxObjectBytes(stage.config),
-      threads: cpus().length,
+      threads: engineSizes(1).threads,
     })
     engines.push(engine)
     stage.engines.set(engine.socket, engine.pid)
