@@ -11,6 +11,7 @@ import { createLanes } from './lanes.ts'
 import { createMarks } from './marks.ts'
 import { createMetrics } from './metrics.ts'
 import { Gate, openScanFolder } from './scan-folder.ts'
+import { RecentlyProven } from './versions.ts'
 import { Turns } from './turns.ts'
 import { createWorkerHealth } from './worker-health.ts'
 import { connectPublisher } from '../shared/broker.ts'
@@ -84,6 +85,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
     metrics,
     log,
     turns,
+    recent: new RecentlyProven(),
     inProgress: new InProgress(store, config.records.bucket, log),
     ...limits,
   }

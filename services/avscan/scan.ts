@@ -15,11 +15,12 @@ import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } f
 import type { Gate, ScanFolder } from './scan-folder.ts'
 import type { Claim, Turns } from './turns.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
-import { findVersions, ignoreGone, openCurrent } from './versions.ts'
+import { findVersions, ignoreGone, openCurrent, type RecentlyProven } from './versions.ts'
 import {
   describeError,
   ObjectChangedError,
   ObjectGoneError,
+  OutageError,
   RetryLaterError,
   UnreadableError,
 } from '../shared/errors.ts'
@@ -35,7 +36,7 @@ import {
   type TriggerKind,
   type VerdictMessage,
 } from '../shared/messages.ts'
-import type { ObjectStore, OpenObject } from '../shared/object-store.ts'
+import type { ObjectFacts, ObjectStore, OpenObject } from '../shared/object-store.ts'
 import { contentOf, judgedTime, proofVersion } from '../shared/proof.ts'
 
 export interface ScanDependencies {
@@ -51,6 +52,7 @@ export interface ScanDependencies {
   metrics: Metrics
   log: Log
   buckets: readonly string[]
+  recent: RecentlyProven
   maxObjectBytes: number
   policy: PolicyOptions
   passing?: Passing
@@ -84,11 +86,19 @@ export async function scanMessage(
   lane: Claim['lane'] = 'live',
 ): Promise<void> {
   const { again } = message
+  let busy: RetryLaterError | undefined
   for (const job of jobsOf(message)) {
     message.about = `${job.object.bucket}/${job.object.key}`
     for (const object of await findVersions(job, again, deps))
-      await scanVersion(object, job, message, lane, again, deps)
+      try {
+        await scanVersion(object, job, message, lane, again, deps)
+      } catch (error) {
+        if (!(error instanceof RetryLaterError) || error.counted) throw error
+        // The others of the message need not wait for what somebody else has in hand.
+        busy = error
+      }
   }
+  if (busy !== undefined) throw busy
 }
 
 /** The last words about a message that is given up: tag `no` (never over a proven verdict) and `verdict.failed`. */
@@ -99,26 +109,15 @@ export async function giveUpMessage(
 ): Promise<void> {
   for (const job of jobsOf(message)) {
     for (const object of await findVersions(job, true, deps)) {
-      const facts = await goneTwice(() => deps.store.head(object)).catch(ignoreGone)
+      const facts = await lastFacts(object, deps).catch(ignoreGone)
       if (facts === undefined) continue
       const marked = { bucket: object.bucket, key: object.key, facts }
       const report = { attempt: message.attempt, trigger: job.trigger }
-      if (!stands(await deps.marks.proven(marked), job.trigger)) {
-        const detail = { at: now(), reason: 'failed', signature: '', engine: '' }
-        const mark = {
-          tag: 'no',
-          reason: otherReason,
-          signatureVersion: 'none',
-          judgedAt: judgedTime(facts.servedAt),
-          write: job.trigger,
-          content: '',
-          detail,
-        } as const
-        // Judged by somebody in this very moment: that is better than no verdict.
-        await deps.marks.write(marked, mark).catch((error: unknown) => {
-          if (!(error instanceof RetryLaterError)) throw error
-        })
-      }
+      await markFailed(marked, job, deps).catch((error: unknown) => {
+        if (error instanceof OutageError) throw error
+        // What cannot be tagged is told all the same.
+        deps.log.error('tag what is given up', { ...object, error })
+      })
       await publishVerdict(deps.outbox, marked, {
         ...report,
         outcome: 'FAILED',
@@ -127,6 +126,37 @@ export async function giveUpMessage(
       })
     }
   }
+}
+
+/** What is known of it, by whichever question the store still answers. */
+async function lastFacts(object: ObjectRef, { store }: ScanDependencies): Promise<ObjectFacts> {
+  try {
+    return await goneTwice(() => store.head(object))
+  } catch (error) {
+    const isAnswer = error instanceof ObjectGoneError || error instanceof ObjectChangedError
+    if (isAnswer || error instanceof OutageError) throw error
+    return store.listed(object)
+  }
+}
+
+async function markFailed(marked: Marked, { trigger }: ScanJob, { marks }: ScanDependencies) {
+  const { facts } = marked
+  if (stands(await marks.proven(marked), trigger)) return
+  const detail = { at: now(), reason: 'failed', signature: '', engine: '' }
+  const mark = {
+    tag: 'no',
+    reason: otherReason,
+    signatureVersion: 'none',
+    // A listing does not say when it was made.
+    judgedAt: judgedTime(facts.servedAt ?? facts.lastModified),
+    write: trigger,
+    content: '',
+    detail,
+  } as const
+  // Judged by somebody in this very moment: that is better than no verdict.
+  await marks.write(marked, mark).catch((error: unknown) => {
+    if (!(error instanceof RetryLaterError)) throw error
+  })
 }
 
 /** A job in our own words, forged by whoever may speak as the store, could keep a verdict from being told. */
@@ -388,6 +418,8 @@ async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Pro
   if (kind === 'event' && after === undefined) return false
   const proven = await deps.marks.proven(marked)
   if (!stands(proven, job.trigger) || isWorthAnotherTry(proven, job, deps)) return false
+  // Nobody can delete it now, and that has been told; a sweep after its retention has ended does it.
+  if (marked.facts.held === true) return true
   // It would be gone already. Deleted without its verdict told again, the job that has not told it yet would find nothing.
   return proven.tag !== 'infected' || !deps.policy.delete
 }

@@ -13,7 +13,35 @@ export interface VersionDependencies {
   marks: Marks
   metrics: Metrics
   buckets: readonly string[]
+  recent: RecentlyProven
 }
+
+const rememberMs = 60_000
+const mostRemembered = 10_000
+
+/**
+ * Versions that were proven a moment ago. Each of 300 uploads of the same bytes to one key has an event that means all 300 of them:
+ * without it that is 90,000 questions for a proof. Tags that were taken away meanwhile are found by the spool check and the sweep.
+ */
+export class RecentlyProven {
+  readonly #at = new Map<string, number>()
+
+  has(object: ObjectRef): boolean {
+    return (this.#at.get(keyOf(object)) ?? -Infinity) > performance.now() - rememberMs
+  }
+
+  add(object: ObjectRef): void {
+    // Whoever may overwrite it can do so at once.
+    if (isOverwritable(object.versionId)) return
+    const key = keyOf(object)
+    this.#at.delete(key)
+    this.#at.set(key, performance.now())
+    const oldest = this.#at.keys().next().value
+    if (this.#at.size > mostRemembered && oldest !== undefined) this.#at.delete(oldest)
+  }
+}
+
+const keyOf = ({ bucket, key, versionId }: ObjectRef) => JSON.stringify([bucket, key, versionId])
 
 /**
  * The versions that a job means. Without a versionId (VersityGW never names one; unversioned buckets have none) it is every
@@ -42,8 +70,10 @@ export async function findVersions(
   if (again || (found.length === 1 && key !== '')) return found.map(({ object }) => object)
   const unproven: ObjectRef[] = []
   for (const { object, facts } of found) {
+    if (deps.recent.has(object)) continue
     const proven = await deps.marks.proven({ bucket, key: object.key, facts }).catch(ignoreGone)
     if (!stands(proven, isOverwritable(object.versionId) ? job.trigger : {})) unproven.push(object)
+    else deps.recent.add(object)
   }
   return unproven
 }

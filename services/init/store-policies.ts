@@ -151,6 +151,9 @@ function avscanStatements({ buckets, recordsBucket }: PolicyInput): Statement[] 
         'GetObjectVersion',
         'GetObjectTagging',
         'GetObjectVersionTagging',
+        // Without these two the store does not say that nobody can delete it.
+        'GetObjectRetention',
+        'GetObjectLegalHold',
         'PutObjectTagging',
         'PutObjectVersionTagging',
         'DeleteObject',

@@ -32,6 +32,8 @@ export interface ObjectFacts {
   lastModified: Date
   /** How many tags it carries, as far as the answer tells. */
   tagCount: number
+  /** The store deletes it for nobody at the moment: it is retained, or under legal hold. */
+  held?: boolean
   /** When the store answered, by its own clock, in whole seconds; undefined of a listing. */
   servedAt?: Date | undefined
 }
@@ -66,6 +68,8 @@ export interface ObjectStore {
   open(object: ObjectRef, signal?: AbortSignal): Promise<OpenObject>
   /** Of an object that the store does not show to us, as it is listed. */
   head(object: ObjectRef): Promise<ObjectFacts & { servedAt: Date }>
+  /** What a listing says of it, for objects that answer no other question. */
+  listed(object: ObjectRef): Promise<ObjectFacts>
   tags(object: ObjectRef): Promise<Tags>
   /** Replaces all tags. */
   setTags(object: ObjectRef, tags: Tags): Promise<void>
@@ -196,7 +200,15 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       return await askHead(object)
     } catch (error) {
       if (!(error instanceof UnreadableError)) throw error
-      return { ...(await listedFacts(object)), servedAt: error.servedAt }
+      const { servedAt } = error
+      try {
+        return { ...(await listedFacts(object)), servedAt }
+      } catch (notListed) {
+        // It is there, or the store would have said 404: below a key that is an object itself MinIO lists nothing.
+        const { etag, size = 0, versionId } = object
+        if (!(notListed instanceof ObjectGoneError) || etag === undefined) throw notListed
+        return { size, etag, versionId, lastModified: servedAt, tagCount: 1, servedAt }
+      }
     }
   }
   /** Of an object that the store shows in its listing alone. */
@@ -297,6 +309,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
       for await (const page of versionPages(bucket, prefix)) yield* page.versions
     },
     versionsOf,
+    listed: listedFacts,
     versionPages,
     remove: (object) =>
       translated(`delete ${named(object)}`, async () => {
@@ -438,13 +451,17 @@ function factsOf(
     )
   }
   const version = header('x-amz-version-id') ?? nullVersion
+  const answeredAt = servedAt(answer.headers)
+  const retainedUntil = new Date(header('x-amz-object-lock-retain-until-date') ?? 0)
+  const isHeld = header('x-amz-object-lock-legal-hold') === 'ON' || retainedUntil > answeredAt
   return {
     size,
     etag: etagOf(answer),
     // MinIO does not name this one, not even in a versioned bucket.
     versionId: version !== nullVersion || asked === nullVersion ? version : undefined,
     lastModified,
-    servedAt: servedAt(answer.headers),
+    servedAt: answeredAt,
+    ...(isHeld ? { held: true } : {}),
     tagCount: Number(header('x-amz-tagging-count') ?? 0) || 0,
   }
 }

@@ -1,4 +1,4 @@
-// What a store gives only in part: objects under the uploader's own key, and with headers beyond what is usual.
+// What a store gives only in part, or keeps: objects under the uploader's own key, with headers beyond what is usual, under retention.
 import { expect } from 'chai'
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -20,7 +20,7 @@ describe('on MinIO', function () {
   before(async function () {
     this.timeout(120_000)
     if (why !== undefined) this.skip()
-    bench = await workerBench('minio')
+    bench = await workerBench('minio', { objectLock: true })
     await bench.begin()
   })
   after(() => bench?.close())
@@ -89,6 +89,61 @@ describe('on MinIO', function () {
       const versions = await bench.root.versions('secret/both.txt')
       const old = versions.at(-1)?.versionId
       expect(await bench.root.tags('secret/both.txt', old)).to.include({ scanned: 'no' })
+    })
+  })
+
+  describe('an infected object under retention', () => {
+    it('is one dead letter, and is deleted by the sweep after its end', async () => {
+      const { client, bucket } = bench.root
+      const key = 'retained/evil.com'
+      const headers = {
+        'x-amz-object-lock-mode': 'GOVERNANCE',
+        'x-amz-object-lock-retain-until-date': new Date(Date.now() + 3_600_000).toISOString(),
+        'content-md5': createHash('md5').update(samples.eicar()).digest('base64'),
+      }
+      const object = { bucketName: bucket, objectName: key, headers }
+      const answer = await client.makeRequestAsync(
+        { method: 'PUT', ...object },
+        samples.eicar(),
+        [200],
+      )
+      answer.resume()
+      const versionId = String(answer.headers['x-amz-version-id'])
+      const before = await bench.deadLetters()
+      const toldOf = () =>
+        bench.told.filter(({ body }) => body.data.s3ObjectDetails?.objectKey === key)
+      const sweep = () =>
+        bench.publishJob({
+          object: { bucket, key, versionId },
+          trigger: { kind: 'sweep', id: 's' },
+        })
+
+      await eventually(async () => expect(await bench.deadLetters()).to.equal(before + 1), {
+        timeoutMs: 20_000,
+      })
+      const told = toldOf().length
+      const proven = (await dropped()) ?? 0
+      await sweep()
+      await eventually(async () => expect(await dropped()).to.equal(proven + 1))
+      expect(toldOf()).to.have.length(told)
+      expect(await bench.deadLetters()).to.equal(before + 1)
+
+      const bypass = {
+        'x-amz-bypass-governance-retention': 'true',
+        'content-md5': createHash('md5').update('<Retention/>').digest('base64'),
+      }
+      const query = `retention&versionId=${versionId}`
+      const ended = await client.makeRequestAsync(
+        { method: 'PUT', ...object, headers: bypass, query },
+        '<Retention/>',
+        [200],
+      )
+      ended.resume()
+      await sweep()
+      await eventually(async () => {
+        const left = (await bench.root.versions(key)).map((version) => version.versionId)
+        expect(left).not.to.include(versionId)
+      })
     })
   })
 

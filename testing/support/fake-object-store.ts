@@ -133,6 +133,7 @@ export function fakeObjectStore(options: { versioned?: boolean } = {}): FakeObje
       }
     },
     head: async (object) => factsOf(find('head', object), object),
+    listed: async (object) => factsOf(find('listed', object), object),
     tags: async (object) => ({ ...find('tags', object).tags }),
     async setTags(object, tags) {
       find('setTags', object).tags = { ...tags }

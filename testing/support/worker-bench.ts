@@ -63,7 +63,10 @@ export interface WorkerBench {
 }
 
 /** `retry.scale` is 0.005: delays of 5, 50, 300 and 3000 ms. */
-export async function workerBench(flavour: StoreFlavour = firstStore): Promise<WorkerBench> {
+export async function workerBench(
+  flavour: StoreFlavour = firstStore,
+  { objectLock = false }: { objectLock?: boolean } = {},
+): Promise<WorkerBench> {
   const broker = await startTlsRabbitmq()
   const vhost = await broker.addVhost()
   const clamd = await startClamd({ maxObjectBytes: 8_000_000 })
@@ -93,17 +96,19 @@ export async function workerBench(flavour: StoreFlavour = firstStore): Promise<W
     MAX_OBJECT_BYTES: '8000000',
     LOG_FORMAT: 'json',
   }
-  await prepare('object-store', env)
   const place = { endpoint: store.url, caFile: env['TLS_CA'] ?? '', region: store.region, bucket }
-  const uploader = createUploader({
-    ...place,
-    accessKey: 'miniouser',
-    secretKey: secret('upload'),
-  })
   const root = createUploader({
     ...place,
     accessKey: store.rootUser,
     secretKey: store.rootPassword,
+  })
+  // Later MinIO does not turn it on any more.
+  if (objectLock) await root.client.makeBucket(bucket, store.region, { ObjectLocking: true })
+  await prepare('object-store', env)
+  const uploader = createUploader({
+    ...place,
+    accessKey: 'miniouser',
+    secretKey: secret('upload'),
   })
   const { adminUser, adminPassword } = broker
   const adminEnv = { ADMIN_BROKER_USER: adminUser, ADMIN_BROKER_PASSWORD: adminPassword }

@@ -530,6 +530,41 @@ describe('scanMessage', () => {
       expect(bench.engine.scanned.length, 'scanned proven versions again').to.equal(2)
     })
 
+    it('asks once for the proof of each of many uploads of the same bytes', async () => {
+      const uploads = Array.from({ length: 60 }, () => put('same'))
+      bench.store.calls.length = 0
+
+      for (const { etag } of uploads)
+        await scanMessage(eventMessage({ key: 'a.txt', etag }), bench.deps)
+
+      expect(bench.engine.scanned).to.have.length(60)
+      expect(bench.store.calls.filter((call) => call === 'tags').length).to.be.lessThan(5 * 60)
+    })
+
+    it('scans the others when somebody has one of them in hand, and comes back for that', async () => {
+      const first = put('same')
+      const second = put('same')
+      const held = Promise.withResolvers<void>()
+      const begun = Promise.withResolvers<void>()
+      bench.engine.onOpen = () => {
+        begun.resolve()
+        return held.promise
+      }
+      const ofFirst = scan(first)
+      await begun.promise
+      bench.engine.onOpen = () => {}
+
+      const error = await rejection(
+        scanMessage(eventMessage({ key: 'a.txt', etag: first.etag }), bench.deps),
+      )
+
+      expect(error).to.include({ name: 'RetryLaterError', counted: false })
+      expect(second.tags['scanned']).to.equal('clean')
+      held.resolve()
+      await ofFirst
+      expect(first.tags['scanned']).to.equal('clean')
+    })
+
     it('scans again what an upload of the same bytes has overwritten since, beside versions that have a proof', async () => {
       bench.store.versioning = 'off'
       const old = put('same')
@@ -860,6 +895,27 @@ describe('scanMessage', () => {
         expect(bench.published[0]?.messageId).to.equal(first?.messageId)
       })
 
+    it('leaves alone what is infected and held by the store, until it is held no more', async () => {
+      const version = put(marker)
+      await scan(version)
+      bench.published.length = 0
+      const { store } = bench
+      const held = {
+        ...store,
+        head: async (object: Parameters<typeof store.head>[0]) => ({
+          ...(await store.head(object)),
+          held: true,
+        }),
+      }
+
+      for (const kind of ['verify', 'sweep'] as const)
+        await scanMessage(jobMessage(kind, [version]), { ...bench.deps, store: held })
+      expect(routes()).to.deep.equal([])
+      await scanMessage(jobMessage('sweep', [version]), bench.deps)
+
+      expect(routes()).to.deep.equal(['verdict.infected.storagebucket', 's3minioqueue.actions'])
+    })
+
     it('leaves the deletion of what is infected already to its own job when it re-scans', async () => {
       const version = put(marker)
       await scan(version)
@@ -1092,6 +1148,21 @@ describe('scanMessage', () => {
       await giveUpMessage(eventMessage(version), new Error('x'), bench.deps)
 
       expect(version.tags['scanned']).to.equal('no')
+    })
+
+    it('tells it from a listing where the store answers nothing else, and without a tag', async () => {
+      const version = put('hello')
+      bench.store.before = (call) => {
+        if (call !== 'listed') throw new Error('headers too large')
+      }
+
+      await giveUpMessage(eventMessage(version), new Error('cannot be read'), bench.deps)
+
+      expect(routes()).to.deep.equal(['verdict.failed.storagebucket'])
+      expect(bench.published[0]?.json).to.have.nested.property(
+        'data.s3ObjectDetails.objectKey',
+        version.key,
+      )
     })
 
     it('is silent about an object that is gone', async () => {
