@@ -139,37 +139,56 @@ export class Budget {
   }
 }
 
-/** Lets many in at a time, or one alone: an object that has killed an engine must not take its neighbours with it again. */
+interface Visit {
+  alone: boolean
+  begun: number
+  enter: () => void
+}
+
+/**
+ * Lets many in at a time, or one alone: an object that has killed an engine must not take its neighbours with it again. Nobody waits
+ * for long for that: what kills does it soon, and what is inside for `patienceMs` may be there for minutes.
+ */
 export class Gate {
-  #inside = 0
-  #alone = false
-  readonly #waiting: { alone: boolean; enter: () => void }[] = []
+  readonly #patienceMs: number
+  readonly #inside = new Set<Visit>()
+  #waiting: Visit[] = []
+
+  constructor({ patienceMs = 2000 } = {}) {
+    this.#patienceMs = patienceMs
+  }
 
   async run<T>(alone: boolean, work: () => Promise<T>): Promise<T> {
-    await this.#enter(alone)
+    const entered = Promise.withResolvers<void>()
+    const visit: Visit = { alone, begun: 0, enter: entered.resolve }
+    this.#waiting.push(visit)
+    this.#next()
+    await entered.promise
+    const late = setTimeout(() => this.#next(), this.#patienceMs + 1).unref()
     try {
       return await work()
     } finally {
-      this.#inside--
-      this.#alone = false
+      clearTimeout(late)
+      this.#inside.delete(visit)
       this.#next()
     }
   }
 
-  #enter(alone: boolean): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push({ alone, enter: resolve })
-      this.#next()
-    })
-  }
-
   #next(): void {
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      if (this.#alone || (next.alone && this.#inside > 0)) return
-      this.#waiting.shift()
-      this.#inside++
-      this.#alone = next.alone
-      next.enter()
+    const now = performance.now()
+    const isLong = ({ begun }: Visit) => now - begun > this.#patienceMs
+    for (const visit of this.#waiting) {
+      const inside = [...this.#inside]
+      const mayEnter = visit.alone
+        ? inside.length === 0
+        : inside.every((one) => !one.alone || isLong(one))
+      if (mayEnter) {
+        this.#waiting = this.#waiting.filter((one) => one !== visit)
+        this.#inside.add(visit)
+        visit.begun = now
+        visit.enter()
+        // Those behind one that waits to be alone wait for it, as long as what it waits for is new.
+      } else if (!inside.some(isLong)) return
     }
   }
 }

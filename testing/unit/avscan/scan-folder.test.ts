@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { eventually } from '../../support/eventually.ts'
 import { Budget, Gate, openScanFolder } from '../../../services/avscan/scan-folder.ts'
 import { FatalError, NoSpaceError } from '../../../services/shared/errors.ts'
 
@@ -118,6 +119,26 @@ describe('Budget', () => {
 })
 
 describe('Gate', () => {
+  it('lets others past who waits to be alone behind something long, and into what is alone for long', async () => {
+    const gate = new Gate({ patienceMs: 50 })
+    const [long, solo] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const ofLong = gate.run(false, () => long.promise)
+    let isAlone = false
+    const ofSolo = gate.run(true, () => {
+      isAlone = true
+      return solo.promise
+    })
+
+    expect(await gate.run(false, () => Promise.resolve('past'))).to.equal('past')
+    expect(isAlone).to.equal(false)
+    long.resolve()
+    await ofLong
+    await eventually(() => isAlone)
+    expect(await gate.run(false, () => Promise.resolve('into'))).to.equal('into')
+    solo.resolve()
+    await ofSolo
+  })
+
   it('lets one in alone only after all others have left, and nobody beside it', async () => {
     const gate = new Gate()
     const log: string[] = []
