@@ -1,7 +1,7 @@
 // The native runtime: real RabbitMQ, clamd and an object store as supervised processes below RUN_DIR (Debian, Ubuntu).
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { FatalError } from '../shared/errors.ts'
+import { describeError, FatalError } from '../shared/errors.ts'
 import { findRabbitmq } from './broker-process.ts'
 import { runCanary } from './canary.ts'
 import { findProgram } from './find-program.ts'
@@ -61,7 +61,7 @@ export function createNativeRuntime(paths: Paths): Runtime {
       if (kept === undefined) throw notDeployed()
       // What keeps the objects was settled by the deploy.
       const { STORE_FLAVOUR: _, ...settings } = kept
-      await deploy(paths, layout, settings)
+      await deploy(paths, layout, settings, 'start')
     },
     stop: async () => {
       if (!exists()) throw notDeployed()
@@ -109,7 +109,12 @@ export function notDeployed(): FatalError {
   return new FatalError('nothing is deployed here', 'make deploy')
 }
 
-async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise<void> {
+async function deploy(
+  paths: Paths,
+  layout: Layout,
+  settings: Settings,
+  how: 'deploy' | 'start' = 'deploy',
+): Promise<void> {
   const { runDir } = paths
   const before = readSettings(runDir)
   const scale = parseScale(settings['SCALE'])
@@ -140,7 +145,7 @@ async function deploy(paths: Paths, layout: Layout, settings: Settings): Promise
   if (signatures.set === 'test') warnOfTestSet(signatures.trouble)
   saveSettings(runDir, { ...settings, STORE_FLAVOUR: flavour, SIGNATURE_SET: signatures.set })
   const input: PlanInput = { ...known, flavour, programs, signatures }
-  await bringUp(input)
+  await bringUp(input, how)
   const there = readNativeAccess(paths)
   await step('EICAR canary through bucket, queue, engine and action', () =>
     runCanary(there, { tags: config.tags, deletes: config.actions.delete, timeoutMs: 30_000 }),
@@ -175,10 +180,23 @@ export async function installPrograms(toolsDir: string, choice: FlavourChoice): 
 }
 
 /** Broker before topology before store before bucket rule: a store loses an event that cannot be routed. */
-async function bringUp(input: PlanInput): Promise<void> {
+async function bringUp(input: PlanInput, how: 'deploy' | 'start'): Promise<void> {
   const { paths, layout } = input
   const { runDir } = layout
   const base = baseEnvironment(paths)
+  const failed: [string, () => Promise<unknown>][] = []
+  /** What was deployed before has queues, users and buckets: a start leaves nothing down that can run without this. */
+  const prepare = async (title: string, action: () => Promise<unknown>, hint = '') => {
+    try {
+      await step(title, action, hint)
+    } catch (error) {
+      if (how === 'deploy') throw error
+      say(
+        `  ${describeError(error)}; the other parts are started all the same, then this is tried again`,
+      )
+      failed.push([title, action])
+    }
+  }
   await step('certificates', () => runInit(input, 'certificates'))
   const plan = planChildren(input)
   const wanted = [...plan.first, ...plan.store, ...plan.services].map(({ name }) => name)
@@ -190,21 +208,22 @@ async function bringUp(input: PlanInput): Promise<void> {
     )
     return applySpec([...children, ...later], { runDir, base })
   }
-  await step(
+  await prepare(
     'RabbitMQ and clamd',
     () => Promise.all([apply(plan.first), checkServices([...plan.store, ...plan.services])]),
     running.length > 0 ? '' : 'some 15 s',
   )
-  await step('exchanges, queues and broker users', () => runInit(input, 'broker'))
+  await prepare('exchanges, queues and broker users', () => runInit(input, 'broker'))
   const isAudited = plan.store.length > 1
-  await step(isAudited ? 'object store, and what takes its audit log' : 'object store', () =>
+  await prepare(isAudited ? 'object store, and what takes its audit log' : 'object store', () =>
     apply([...plan.first, ...plan.store]),
   )
-  await step('buckets, users and the event rule', () => runInit(input, 'object-store'))
+  await prepare('buckets, users and the event rule', () => runInit(input, 'object-store'))
   const count = input.scale === 1 ? 'one worker' : `${input.scale} workers`
-  await step(`${count}, the notifier and the reconciler`, () =>
+  await prepare(`${count}, the notifier and the reconciler`, () =>
     apply([...plan.first, ...plan.store, ...plan.services]),
   )
+  for (const [title, action] of failed) await step(`again: ${title}`, action)
 }
 
 /**
