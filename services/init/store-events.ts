@@ -1,5 +1,6 @@
 // The rules by which a bucket's events reach the broker: one for each target of the store's, merged with the rules that are there.
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { XMLBuilder, XMLParser } from 'fast-xml-parser'
 import type { Client } from 'minio'
@@ -99,14 +100,25 @@ function isThere(rules: readonly QueueRule[], bucket: string, arn: string): bool
   )
 }
 
+/** MinIO that has just started answers before it has made its targets. */
+const targetsMs = 10_000
+
 async function writeRules(client: Client, bucket: string, rules: Notification): Promise<void> {
+  const until = performance.now() + targetsMs
+  const body = builder.build({ NotificationConfiguration: rules })
+  const put = async (): Promise<void> => {
+    try {
+      const to = { method: 'PUT', bucketName: bucket, query }
+      const answer = await client.makeRequestAsync(to, body, [200])
+      answer.resume()
+    } catch (error) {
+      if (!/destination ARN/.test(describeError(error)) || performance.now() > until) throw error
+      await sleep(500)
+      await put()
+    }
+  }
   try {
-    const answer = await client.makeRequestAsync(
-      { method: 'PUT', bucketName: bucket, query },
-      builder.build({ NotificationConfiguration: rules }),
-      [200],
-    )
-    answer.resume()
+    await put()
   } catch (error) {
     throw new FatalError(
       `set the notification rules of ${bucket} for ${targets.join(' and ')}: ${describeError(error)}`,

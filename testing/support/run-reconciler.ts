@@ -165,7 +165,8 @@ export async function openReconciler(options: BenchOptions): Promise<ReconcilerB
       queue.addEvent('s3:ObjectCreated:Put')
       const rules = new NotificationConfig()
       rules.add(queue)
-      await client.setBucketNotification(name, rules)
+      // It answers before it has made its targets.
+      await eventually(() => client.setBucketNotification(name, rules), { timeoutMs: 20_000 })
     }
   }
 
