@@ -70,6 +70,7 @@ const storeMatters = new Set([
   'own-tags',
   'folder-keys',
   'short-keys',
+  'bombs-8',
 ])
 
 // A worker that is killed again and again comes back later each time: a row of another kind in between lets it calm down.
