@@ -1,11 +1,10 @@
 // The same object is not scanned twice side by side: its event may still be at work, or wait in the bulk lane, when the check
 // that follows each event asks for a verdict. What this worker has in hand it knows; what takes long at another one is written
 // into the records bucket, where applications cannot write, and believed only while it is renewed.
-import { createHash } from 'node:crypto'
 import { describeError, ObjectGoneError, RetryLaterError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import type { ObjectStore } from '../shared/object-store.ts'
-import type { Marked } from '../shared/proven.ts'
+import { identityHash, type Marked } from '../shared/proven.ts'
 
 /** Most scans end sooner, and nobody has to hear of them. */
 const longMs = 2_000
@@ -35,17 +34,20 @@ export class InProgress {
    * @throws RetryLaterError, uncounted.
    */
   async run<T>(marked: Marked, isFirst: boolean, work: () => Promise<T>): Promise<T> {
-    const key = keyOf(marked)
+    const key = `scanning/${identityHash(marked)}`
     if (this.#here.has(key)) throw busy()
     this.#here.add(key)
     let written: Promise<void> | undefined
     const write = () => {
       written = this.#write(key, marked)
     }
-    const late = setTimeout(write, longMs)
-    const renewing = setInterval(write, renewMs)
+    let late: NodeJS.Timeout | undefined
+    let renewing: NodeJS.Timeout | undefined
     try {
       if (!isFirst && (await this.#isElsewhere(key))) throw busy()
+      // Not before: what is written is taken away at the end, and until here the record may be another worker's.
+      late = setTimeout(write, longMs)
+      renewing = setInterval(write, renewMs)
       return await work()
     } finally {
       clearTimeout(late)
@@ -85,11 +87,6 @@ export class InProgress {
       this.#log.debug('the record of a scan in progress', { error: describeError(error) })
     }
   }
-}
-
-function keyOf({ bucket, key, facts }: Marked): string {
-  const identity = JSON.stringify([bucket, key, facts.versionId ?? null, facts.etag])
-  return `scanning/${createHash('sha256').update(identity).digest('hex')}`
 }
 
 function busy(): RetryLaterError {

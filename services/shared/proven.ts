@@ -120,11 +120,16 @@ export function proofOptions({ tags, records, proof }: Config): ProofOptions {
   }
 }
 
-/** Where the record of a version lies: a hash of its whole identity, for a key of 1024 bytes must fit. */
-export function recordKey({ bucket, key, facts }: Marked): string {
+/** Where the record of a version lies. */
+export function recordKey(object: Marked): string {
+  const name = identityHash(object)
+  return `verdicts/${object.bucket}/${name.slice(0, 2)}/${name}.json`
+}
+
+/** Of its whole identity, for names: a key of 1024 bytes must fit. */
+export function identityHash({ bucket, key, facts }: Marked): string {
   const identity = identityOf({ bucket, key, ...facts })
-  const name = createHash('sha256').update(JSON.stringify(identity)).digest('hex')
-  return `verdicts/${bucket}/${name.slice(0, 2)}/${name}.json`
+  return createHash('sha256').update(JSON.stringify(identity)).digest('hex')
 }
 
 export function referenceOf({ bucket, key, facts }: Marked) {

@@ -1,5 +1,6 @@
 // The same object is not scanned twice side by side.
 import { expect } from 'chai'
+import { setTimeout as pause } from 'node:timers/promises'
 import { InProgress } from '../../../services/avscan/in-progress.ts'
 import { ObjectGoneError, RetryLaterError } from '../../../services/shared/errors.ts'
 import { silentLog } from '../../../services/shared/log.ts'
@@ -15,10 +16,12 @@ const marked = (key: string) => ({ bucket: 'b', key, facts }) as unknown as Mark
 /** A records bucket, whose clock is `now` and whose objects are as old as they are told to be. */
 function records(age: { ms: number }) {
   const kept = new Set<string>()
+  const slow = { ms: 0 }
   const store = {
-    head: ({ key }: { key: string }) => {
-      if (!kept.has(key)) return Promise.reject(new ObjectGoneError(key))
-      return Promise.resolve({ ...facts, lastModified: new Date(now.getTime() - age.ms) })
+    head: async ({ key }: { key: string }) => {
+      if (slow.ms > 0) await pause(slow.ms)
+      if (!kept.has(key)) throw new ObjectGoneError(key)
+      return { ...facts, lastModified: new Date(now.getTime() - age.ms) }
     },
     writeText: (_: string, key: string) => {
       kept.add(key)
@@ -29,7 +32,7 @@ function records(age: { ms: number }) {
       return Promise.resolve()
     },
   } as unknown as ObjectStore
-  return { kept, worker: () => new InProgress(store, 'records', silentLog) }
+  return { kept, slow, worker: () => new InProgress(store, 'records', silentLog) }
 }
 
 describe('InProgress', () => {
@@ -65,6 +68,31 @@ describe('InProgress', () => {
     await first
     expect([...kept]).to.deep.equal([])
   }).timeout(20_000)
+
+  it('leaves the record of the other worker where it is, also when the store takes long to show it', async () => {
+    const { kept, worker, slow } = records({ ms: 0 })
+    const end = Promise.withResolvers<void>()
+    const first = worker().run(marked('a'), true, () => end.promise)
+    await eventually(() => kept.size === 1, { timeoutMs: 10_000 })
+    slow.ms = 2_500
+
+    await rejection(worker().run(marked('a'), false, () => Promise.resolve()))
+    expect(kept.size).to.equal(1)
+    end.resolve()
+    await first
+  }).timeout(20_000)
+
+  it('takes a key for the same that the store lists in another spelling', async () => {
+    const worker = records({ ms: 0 }).worker()
+    const end = Promise.withResolvers<void>()
+    const first = worker.run(marked('a//b'), true, () => end.promise)
+
+    expect(
+      await rejection(worker.run(marked('a/b'), false, () => Promise.resolve())),
+    ).to.be.instanceOf(RetryLaterError)
+    end.resolve()
+    await first
+  })
 
   it('gives the object back when the work fails', async () => {
     const worker = records({ ms: 0 }).worker()
