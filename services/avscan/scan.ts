@@ -418,10 +418,10 @@ async function isDone(marked: Marked, job: ScanJob, deps: ScanDependencies): Pro
   if (kind === 'event' && after === undefined) return false
   const proven = await deps.marks.proven(marked)
   if (!stands(proven, job.trigger) || isWorthAnotherTry(proven, job, deps)) return false
-  // Nobody can delete it now, and that has been told; a sweep after its retention has ended does it.
-  if (marked.facts.held === true) return true
+  if (proven.tag !== 'infected' || !deps.policy.delete) return true
   // It would be gone already. Deleted without its verdict told again, the job that has not told it yet would find nothing.
-  return proven.tag !== 'infected' || !deps.policy.delete
+  // Held by the store it cannot be: that has been told, and a sweep after its retention has ended deletes it.
+  return marked.facts.held === true
 }
 
 function isWorthAnotherTry(proven: Proven, { trigger }: ScanJob, deps: ScanDependencies): boolean {

@@ -21,12 +21,10 @@ export interface TurnsOptions {
   reserved: number
   /** So long none of its scans has ended: others are not kept waiting behind them. */
   stalledMs?: number
-  now?: () => number
 }
 
 interface Group {
   running: number
-  waiting: number
   /** When one of its scans ended last, or the first of those that run began. */
   progressAt: number
 }
@@ -39,13 +37,14 @@ interface Waiter {
 export class Turns {
   readonly #options: Required<TurnsOptions>
   /** Those that are not in reserved places. */
-  readonly #general: Group = { running: 0, waiting: 0, progressAt: 0 }
+  readonly #general: Group = { running: 0, progressAt: 0 }
+  /** Of the uploaders who have some running. */
   readonly #groups = new Map<string, Group>()
   #waiters: Waiter[] = []
   #running = 0
 
   constructor(options: TurnsOptions) {
-    this.#options = { stalledMs: 1000, now: () => performance.now(), ...options }
+    this.#options = { stalledMs: 1000, ...options }
   }
 
   /** Before anything is done for a live job. @throws GiveWayError when it would only wait. */
@@ -59,15 +58,7 @@ export class Turns {
    */
   async take(claim: Claim, signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted()
-    if (this.#mayStart(claim)) return this.#begin(claim)
-    const group = this.#groupOf(claim)
-    group.waiting++
-    try {
-      return await this.#wait(claim, signal)
-    } finally {
-      group.waiting--
-      this.#forget(claim)
-    }
+    return this.#mayStart(claim) ? this.#begin(claim) : this.#wait(claim, signal)
   }
 
   #wait(claim: Claim, signal: AbortSignal): Promise<() => void> {
@@ -96,37 +87,34 @@ export class Turns {
     const places = this.#options.places()
     if (this.#running < places) return true
     if (lane === 'bulk' || uploader === undefined) return false
-    const own = this.#groups.get(uploader)?.running ?? 0
-    return own === 0 && this.#running < places + this.#options.reserved
+    return !this.#groups.has(uploader) && this.#running < places + this.#options.reserved
   }
 
   /** Milliseconds until a live job of this uploader has to give way; Infinity in the bulk lane. */
   #stalledFor({ lane, uploader }: Claim): number {
     if (lane === 'bulk') return Infinity
-    const group = uploader === undefined ? this.#general : this.#groups.get(uploader)
-    // All places are others', the reserved ones too.
-    const { progressAt } = group === undefined || group.running === 0 ? this.#general : group
-    return progressAt + this.#options.stalledMs - this.#options.now()
+    const own = uploader === undefined ? undefined : this.#groups.get(uploader)
+    // Without one all places are others', the reserved ones too.
+    const { progressAt } = own ?? this.#general
+    return progressAt + this.#options.stalledMs - performance.now()
   }
 
-  #begin(claim: Claim): () => void {
-    const isGeneral = this.#running < this.#options.places()
-    const groups = [this.#groupOf(claim), ...(isGeneral ? [this.#general] : [])]
-    for (const group of new Set(groups)) {
-      if (group.running === 0) group.progressAt = this.#options.now()
-      group.running++
-    }
+  #begin({ uploader }: Claim): () => void {
+    const groups: Group[] = this.#running < this.#options.places() ? [this.#general] : []
+    if (uploader !== undefined) groups.push(this.#groupOf(uploader))
+    for (const group of groups) if (group.running++ === 0) group.progressAt = performance.now()
     this.#running++
     let held = true
     return () => {
       if (!held) return
       held = false
-      for (const group of new Set(groups)) {
+      for (const group of groups) {
         group.running--
-        group.progressAt = this.#options.now()
+        group.progressAt = performance.now()
       }
+      if (uploader !== undefined && this.#groups.get(uploader)?.running === 0)
+        this.#groups.delete(uploader)
       this.#running--
-      this.#forget(claim)
       this.#next()
     }
   }
@@ -137,20 +125,10 @@ export class Turns {
     for (const waiter of [...live, ...bulk]) if (this.#mayStart(waiter.claim)) waiter.start()
   }
 
-  #groupOf({ uploader }: Claim): Group {
-    if (uploader === undefined) return this.#general
-    let group = this.#groups.get(uploader)
-    if (group === undefined) {
-      group = { running: 0, waiting: 0, progressAt: this.#options.now() }
-      this.#groups.set(uploader, group)
-    }
+  #groupOf(uploader: string): Group {
+    const group = this.#groups.get(uploader) ?? { running: 0, progressAt: 0 }
+    this.#groups.set(uploader, group)
     return group
-  }
-
-  #forget({ uploader }: Claim): void {
-    if (uploader === undefined) return
-    const group = this.#groups.get(uploader)
-    if (group?.running === 0 && group.waiting === 0) this.#groups.delete(uploader)
   }
 }
 

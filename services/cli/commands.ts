@@ -18,10 +18,9 @@ import {
   type Runtime,
   type RuntimeName,
 } from './runtime.ts'
-import { removeSecrets } from './secrets.ts'
 import { say } from './say.ts'
 import { collectSettings } from './settings.ts'
-import { readSecrets } from './secrets.ts'
+import { readSecrets, removeSecrets } from './secrets.ts'
 import { gatherStatus, isHealthy, renderStatus } from './status.ts'
 import { renderSummary } from './summary.ts'
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { names } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
-import { zipBomb } from '../faults/support/archives.ts'
+import { putBombs } from '../faults/support/bombs.ts'
 import type { Bench } from './bench.ts'
 import { percentile, round } from './report.ts'
 import type { Stage } from './stage.ts'
@@ -93,13 +93,9 @@ export async function latencies({ stage, corpora, clamd, sizes, results, ...benc
   // An upload costs these cores about as much as a scan: this is half of what both together reach.
   const rate = full / 4
   const busy = await measure(stage, take(sizes.latency * 2), rate)
-  const { other } = stage
-  const bombs = await Promise.all(
-    Array.from({ length: 8 }, (_, index) => other.put(`bombs/${index}.zip`, zipBomb(20))),
-  )
+  const { takeBack } = await putBombs(stage.other, 'bombs/', 8)
   const beside = await measure(stage, take(sizes.latency), 20)
-  for (const { key, versionId } of bombs)
-    await other.client.removeObject(other.bucket, key, versionId === undefined ? {} : { versionId })
+  await takeBack()
   await stage.notifier({ PUBLISH_URL: '', REPORT_CLEAN: 'false' })
   bench.figure(section, 'idle: → tag written (verdict published)', percentiles(idle.tagged))
   bench.figure(section, 'idle: → webhook received', percentiles(idle.told))

@@ -14,7 +14,7 @@ import { applySpec } from '../../services/cli/supervision.ts'
 import { spoolHoldQueue } from '../../services/shared/topology.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/real-clamd.ts'
-import { createUploader } from '../support/uploader.ts'
+import { storeRoot } from '../support/deployment.ts'
 import { openStage as openFaultStage } from '../faults/stage.ts'
 import type { BareOptions } from './bare-loop.ts'
 
@@ -88,11 +88,7 @@ export async function openStage(flavour: StoreFlavour, place?: string) {
     caFile: parts.layout.caFile,
   }
   /** Somebody else who uploads: the store's root has a key of its own. */
-  const other = createUploader({
-    ...deployment.uploader,
-    accessKey: secrets['MINIO_ROOT_USER'] ?? '',
-    secretKey: secrets['MINIO_ROOT_PASSWORD'] ?? '',
-  })
+  const other = storeRoot(deployment)
   let serial = 0
 
   /** Lines of the workers' logs that say that an object was scanned. */

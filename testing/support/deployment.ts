@@ -13,7 +13,8 @@ import { sendSignal } from '../../services/cli/processes.ts'
 import type { StoreFlavour } from '../../services/cli/store-process.ts'
 import { eventually } from './eventually.ts'
 import { noMinio } from './real-store.ts'
-import type { UploaderOptions } from './uploader.ts'
+import { readSecrets } from '../../services/cli/secrets.ts'
+import { createUploader, type Uploader, type UploaderOptions } from './uploader.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const main = join(root, 'services/cli/main.ts')
@@ -33,6 +34,16 @@ export interface NativeDeployment extends Required<Deployment> {
   runDir: string
   /** The environment that makes the command line mean this deployment. */
   env: Record<string, string>
+}
+
+/** The store's administrator: whom no policy stops, and another uploader than the application. */
+export function storeRoot({ env, uploader }: Pick<NativeDeployment, 'env' | 'uploader'>): Uploader {
+  const secrets = readSecrets(findPaths(env).envFile) ?? {}
+  return createUploader({
+    ...uploader,
+    accessKey: secrets['MINIO_ROOT_USER'] ?? '',
+    secretKey: secrets['MINIO_ROOT_PASSWORD'] ?? '',
+  })
 }
 
 export interface DeploymentPlan {

@@ -1,24 +1,12 @@
 // What is not what it was: other bytes under the identity of an object that has its verdict, and versions called null.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { findPaths } from '../../../services/cli/paths.ts'
-import { readSecrets } from '../../../services/cli/secrets.ts'
+import { storeRoot } from '../../support/deployment.ts'
 import { eventually } from '../../support/eventually.ts'
 import { ways, type Way } from '../../support/forged-writes.ts'
 import { samples } from '../../support/samples.ts'
-import { createUploader } from '../../support/uploader.ts'
 import type { FaultContext, OwnObjects, Row } from '../types.ts'
 import { forget, requestSweep, stopWorkers, wakeWorkers, withReconciler } from './steps.ts'
-
-/** The store's administrator, whom no policy stops. */
-function rootOf({ deployment }: FaultContext) {
-  const secrets = readSecrets(findPaths(deployment.env).envFile) ?? {}
-  return createUploader({
-    ...deployment.uploader,
-    accessKey: secrets['MINIO_ROOT_USER'] ?? '',
-    secretKey: secrets['MINIO_ROOT_PASSWORD'] ?? '',
-  })
-}
 
 const perWay = 3
 const harmless = Buffer.alloc(samples.eicar().length, 'x')
@@ -29,7 +17,7 @@ const harmless = Buffer.alloc(samples.eicar().length, 'x')
  */
 async function forge(context: FaultContext, how: readonly Way[]): Promise<OwnObjects> {
   const { deployment, receiver, say, traffic, uploader } = context
-  const root = rootOf(context)
+  const root = storeRoot(context.deployment)
   const ca = readFileSync(deployment.uploader.caFile, 'utf8')
   try {
     const objects = await Promise.all(
@@ -92,7 +80,7 @@ const archives = ways.filter(({ named }) => !named)
 /** Objects from before versioning: alone, behind a newer version, and as the current one of a key that has others. */
 async function beforeVersioning(context: FaultContext, isLost: boolean): Promise<void> {
   const { traffic, uploader } = context
-  const root = rootOf(context)
+  const root = storeRoot(context.deployment)
   const versioning = (Status: 'Enabled' | 'Suspended') =>
     root.client.setBucketVersioning(root.bucket, { Status })
   const put = async (name: string, index: number, isNull: boolean) => {

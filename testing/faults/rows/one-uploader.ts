@@ -3,13 +3,11 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { actionsQueue, names } from '../../../services/shared/topology.ts'
-import { findPaths } from '../../../services/cli/paths.ts'
-import { readSecrets } from '../../../services/cli/secrets.ts'
-import { createUploader } from '../../support/uploader.ts'
+import { storeRoot } from '../../support/deployment.ts'
 import { eventually } from '../../support/eventually.ts'
 import { samples } from '../../support/samples.ts'
 import type { FaultContext, Row, Upload } from '../types.ts'
-import { zipBomb } from '../support/archives.ts'
+import { putBombs } from '../support/bombs.ts'
 import { stopWorkers, wakeWorkers } from './steps.ts'
 import { killAt } from './worker-kills.ts'
 
@@ -97,34 +95,18 @@ async function expensiveKey(context: FaultContext, stem: string, times: number, 
 /** Bombs of another uploader: of the store's root, who has a key of its own. */
 async function bombs(context: FaultContext, count: number): Promise<void> {
   const { deployment, say, short, traffic } = context
-  const secrets = readSecrets(findPaths(deployment.env).envFile) ?? {}
-  const bomber = createUploader({
-    ...deployment.uploader,
-    accessKey: secrets['MINIO_ROOT_USER'] ?? '',
-    secretKey: secrets['MINIO_ROOT_PASSWORD'] ?? '',
-  })
-  const bytes = zipBomb(20)
-  const put = Array.from({ length: count }, (_, index) =>
-    bomber.put(`${aside(traffic)}bomb-${index}.zip`, bytes),
-  )
-  const uploaded = await Promise.all(put)
+  const bomber = storeRoot(deployment)
+  const { bucket, client } = bomber
+  const { uploaded, takeBack } = await putBombs(bomber, aside(traffic), count)
   await nobodyWaits(context, async () => {
     // Not for anything to happen: so long the others are watched.
     await pause(short ? 15_000 : 40_000)
   })
-  const tags = await Promise.all(
-    uploaded.map(({ key }) => bomber.client.getObjectTagging(bomber.bucket, key)),
-  )
+  const tags = await Promise.all(uploaded.map(({ key }) => client.getObjectTagging(bucket, key)))
   const left = tags.filter((tags) => tags.length === 0).length
   if (left === 0) throw new Error('all bombs had their verdicts before the others were watched')
   say(`${left} of ${count} bombs have no verdict yet`)
-  // Each takes the engine's whole time for many seconds; whoever uploaded them takes back what is left.
-  for (const { key, versionId } of uploaded)
-    await bomber.client.removeObject(
-      bomber.bucket,
-      key,
-      versionId === undefined ? {} : { versionId },
-    )
+  await takeBack()
 }
 
 const secretKey = randomBytes(32)
