@@ -11,7 +11,7 @@ import { createLanes } from './lanes.ts'
 import { createMarks } from './marks.ts'
 import { createMetrics } from './metrics.ts'
 import { Gate, openScanFolder } from './scan-folder.ts'
-import { RecentlyProven } from './versions.ts'
+import { Alike } from './alike.ts'
 import { Turns } from './turns.ts'
 import { createWorkerHealth } from './worker-health.ts'
 import { connectPublisher } from '../shared/broker.ts'
@@ -85,7 +85,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
     metrics,
     log,
     turns,
-    recent: new RecentlyProven(),
+    alike: new Alike(),
     inProgress: new InProgress(store, config.records.bucket, log),
     ...limits,
   }

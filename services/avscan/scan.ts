@@ -2,6 +2,7 @@
 // acks last. A kill between any two steps repeats, and the ids make the repetition recognisable.
 import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
+import type { Alike } from './alike.ts'
 import { publishVerdict, requestDelete, type Outbox } from './outbox.ts'
 import { judge } from './download.ts'
 import type { Engine, EngineInfo, Finding } from './engines/engine.ts'
@@ -15,7 +16,7 @@ import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } f
 import type { Gate, ScanFolder } from './scan-folder.ts'
 import type { Claim, Turns } from './turns.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
-import { findVersions, ignoreGone, openCurrent, type RecentlyProven } from './versions.ts'
+import { findVersions, ignoreGone, openCurrent, type Found } from './versions.ts'
 import {
   describeError,
   ObjectChangedError,
@@ -52,7 +53,7 @@ export interface ScanDependencies {
   metrics: Metrics
   log: Log
   buckets: readonly string[]
-  recent: RecentlyProven
+  alike: Alike
   maxObjectBytes: number
   policy: PolicyOptions
   passing?: Passing
@@ -89,14 +90,16 @@ export async function scanMessage(
   let busy: RetryLaterError | undefined
   for (const job of jobsOf(message)) {
     message.about = `${job.object.bucket}/${job.object.key}`
-    for (const object of await findVersions(job, again, deps))
-      try {
-        await scanVersion(object, job, message, lane, again, deps)
-      } catch (error) {
-        if (!(error instanceof RetryLaterError) || error.counted) throw error
-        // The others of the message need not wait for what somebody else has in hand.
-        busy = error
-      }
+    await deps.alike.inTurn<Found[]>(job.object, lane, async (shared) => {
+      for (const object of await findVersions(job, again, shared, deps))
+        try {
+          await scanVersion(object, job, message, lane, again, deps)
+        } catch (error) {
+          if (!(error instanceof RetryLaterError) || error.counted) throw error
+          // The others of the message need not wait for what somebody else has in hand.
+          busy = error
+        }
+    })
   }
   if (busy !== undefined) throw busy
 }
@@ -108,7 +111,7 @@ export async function giveUpMessage(
   deps: ScanDependencies,
 ): Promise<void> {
   for (const job of jobsOf(message)) {
-    for (const object of await findVersions(job, true, deps)) {
+    for (const object of await findVersions(job, true, (list) => list(), deps)) {
       const facts = await lastFacts(object, deps).catch(ignoreGone)
       if (facts === undefined) continue
       const marked = { bucket: object.bucket, key: object.key, facts }
@@ -279,6 +282,7 @@ async function scanVersion(
         await requestDelete(deps, marked, verdictId, judged.threats[0] ?? '')
     }
     reached(kind, 'published')
+    deps.alike.proven(object)
     metrics.objects.inc({ verdict: judged.verdict })
     for (const reason of judged.reasons)
       metrics.unscannable.inc({ reason: String(reason), format: judged.formats.get(reason) ?? '' })

@@ -1,5 +1,6 @@
 // Which version a job means, and what to do when it is no longer what it was.
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Alike } from './alike.ts'
 import type { Marks } from './marks.ts'
 import { stands, type Marked } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
@@ -13,35 +14,8 @@ export interface VersionDependencies {
   marks: Marks
   metrics: Metrics
   buckets: readonly string[]
-  recent: RecentlyProven
+  alike: Alike
 }
-
-const rememberMs = 60_000
-const mostRemembered = 10_000
-
-/**
- * Versions that were proven a moment ago. Each of 300 uploads of the same bytes to one key has an event that means all 300 of them:
- * without it that is 90,000 questions for a proof. Tags that were taken away meanwhile are found by the spool check and the sweep.
- */
-export class RecentlyProven {
-  readonly #at = new Map<string, number>()
-
-  has(object: ObjectRef): boolean {
-    return (this.#at.get(keyOf(object)) ?? -Infinity) > performance.now() - rememberMs
-  }
-
-  add(object: ObjectRef): void {
-    // Whoever may overwrite it can do so at once.
-    if (isOverwritable(object.versionId)) return
-    const key = keyOf(object)
-    this.#at.delete(key)
-    this.#at.set(key, performance.now())
-    const oldest = this.#at.keys().next().value
-    if (this.#at.size > mostRemembered && oldest !== undefined) this.#at.delete(oldest)
-  }
-}
-
-const keyOf = ({ bucket, key, versionId }: ObjectRef) => JSON.stringify([bucket, key, versionId])
 
 /**
  * The versions that a job means. Without a versionId (VersityGW never names one; unversioned buckets have none) it is every
@@ -51,6 +25,7 @@ const keyOf = ({ bucket, key, versionId }: ObjectRef) => JSON.stringify([bucket,
 export async function findVersions(
   job: ScanJob,
   again: boolean,
+  shared: (list: () => Promise<Found[]>) => Promise<Found[]>,
   deps: VersionDependencies,
 ): Promise<ObjectRef[]> {
   const { bucket, key, versionId } = job.object
@@ -59,7 +34,7 @@ export async function findVersions(
     return []
   }
   if (versionId !== undefined) return [job.object]
-  let found = await listVersions(job, deps)
+  let found = await shared(() => listVersions(job, deps))
   if (found.length === 0) {
     // A listing, too, may come in the moment in which VersityGW moves a version.
     await sleep(lookAgainMs)
@@ -70,15 +45,15 @@ export async function findVersions(
   if (again || (found.length === 1 && key !== '')) return found.map(({ object }) => object)
   const unproven: ObjectRef[] = []
   for (const { object, facts } of found) {
-    if (deps.recent.has(object)) continue
+    if (job.trigger.kind === 'event' && deps.alike.wasProven(object)) continue
     const proven = await deps.marks.proven({ bucket, key: object.key, facts }).catch(ignoreGone)
     if (!stands(proven, isOverwritable(object.versionId) ? job.trigger : {})) unproven.push(object)
-    else deps.recent.add(object)
+    else deps.alike.proven(object)
   }
   return unproven
 }
 
-type Found = { object: ObjectRef; facts: Marked['facts'] }
+export type Found = { object: ObjectRef; facts: Marked['facts'] }
 
 /** Those of the job's key (an event of VersityGW's may name none) with its etag. */
 async function listVersions(

@@ -10,7 +10,7 @@ import { Containers } from '../../services/avscan/formats/containers.ts'
 import { Gate, openScanFolder } from '../../services/avscan/scan-folder.ts'
 import type { ScanDependencies, ScanMessage } from '../../services/avscan/scan.ts'
 import type { Publication } from '../../services/shared/broker.ts'
-import { RecentlyProven } from '../../services/avscan/versions.ts'
+import { Alike } from '../../services/avscan/alike.ts'
 import { Turns } from '../../services/avscan/turns.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { fakeEngine } from './fake-engine.ts'
@@ -64,7 +64,7 @@ export async function scanBench(
     folder,
     gate: new Gate(),
     inProgress: new InProgress(store, 'records', silentLog),
-    recent: new RecentlyProven(),
+    alike: new Alike(),
     turns: new Turns({ places: () => 64, reserved: 0 }),
     marks: bench.marks,
     outbox: {

@@ -70,6 +70,7 @@ const storeMatters = new Set([
   'own-tags',
   'folder-keys',
   'short-keys',
+  'same-key',
   'bombs-8',
 ])
 

@@ -92,6 +92,18 @@ async function expensiveKey(context: FaultContext, stem: string, times: number, 
   })
 }
 
+async function sameKey(context: FaultContext): Promise<void> {
+  const { traffic, uploader } = context
+  const key = `${aside(traffic)}same.txt`
+  let left = context.short ? 100 : 300
+  const put = async () => {
+    while (left-- > 0) await uploader.put(key, Buffer.from('the same'))
+  }
+  await nobodyWaits(context, async () => {
+    await Promise.all(Array.from({ length: 8 }, put))
+  })
+}
+
 /** Bombs of another uploader: of the store's root, who has a key of its own. */
 async function bombs(context: FaultContext, count: number): Promise<void> {
   const { deployment, say, short, traffic } = context
@@ -227,6 +239,13 @@ export const oneUploaderRows: readonly Row[] = [
     title: '40 uploads of a key that thousands of others begin with, beside another application',
     objects: 0,
     inject: (context) => expensiveKey(context, 'k', 40, Buffer.from('short')),
+  },
+  {
+    name: 'same-key',
+    title: '300 uploads of the same bytes to one key, beside another application',
+    objects: 0,
+    inject: sameKey,
+    expectations: { quietMs: 120_000 },
   },
   {
     name: 'bombs-8',
