@@ -16,7 +16,7 @@ import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } f
 import type { Gate, ScanFolder } from './scan-folder.ts'
 import type { Claim, Turns } from './turns.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
-import { findVersions, ignoreGone, openCurrent, type Found } from './versions.ts'
+import { findVersions, headCurrent, ignoreGone, openCurrent, type Found } from './versions.ts'
 import {
   describeError,
   ObjectChangedError,
@@ -315,7 +315,7 @@ async function openOrRefuse(
     return { opened, refusal: { status: 'unscannable', reason: tooLarge, detail } }
   } catch (error) {
     if (!(error instanceof UnreadableError)) throw error
-    const facts = await goneTwice(() => deps.store.head(object), signal)
+    const facts = await headCurrent(deps.store, object, signal)
     const detail = `the store does not give its bytes: ${error.message}`
     const refusal: Finding = { status: 'unscannable', reason: unreadable, detail }
     return { opened: { ...facts, body: Readable.from([]) }, refusal }

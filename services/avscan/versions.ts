@@ -89,12 +89,25 @@ export async function openCurrent(
   object: ObjectRef,
   signal: AbortSignal,
 ): Promise<OpenObject> {
+  return orCurrent(object, (object) => goneTwice(() => store.open(object, signal), signal))
+}
+
+/** As `openCurrent`. Under an uploader's own key MinIO tells another etag than its event does, too. */
+export async function headCurrent(
+  store: ObjectStore,
+  object: ObjectRef,
+  signal: AbortSignal,
+): ReturnType<ObjectStore['head']> {
+  return orCurrent(object, (object) => goneTwice(() => store.head(object), signal))
+}
+
+async function orCurrent<T>(object: ObjectRef, ask: (object: ObjectRef) => Promise<T>): Promise<T> {
   try {
-    return await goneTwice(() => store.open(object, signal), signal)
+    return await ask(object)
   } catch (error) {
     if (!(error instanceof ObjectChangedError)) throw error
     const { bucket, key, versionId } = object
-    return store.open({ bucket, key, versionId }, signal)
+    return ask({ bucket, key, versionId })
   }
 }
 

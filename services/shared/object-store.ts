@@ -120,6 +120,12 @@ const silent = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 /** Our request was never sent, for something in it cannot be: no outage, which would be waited for without end. */
 const unsendable = new Set(['UND_ERR_INVALID_ARG', 'ERR_INVALID_CHAR'])
 
+/** Encrypted with the uploader's own key (SSE-C), says the store to who reads without it; MinIO of a folder key in other words. */
+function isOfOwnKey({ code, message }: S3Error): boolean {
+  if (code === 'InvalidArgument') return message.includes('Server Side Encryption with Customer')
+  return code === 'InvalidRequest'
+}
+
 export function createObjectStore(options: StoreOptions): ObjectStore {
   const where = `store ${new URL(options.url).host}`
   const s3 = connectS3(options)
@@ -140,8 +146,7 @@ export function createObjectStore(options: StoreOptions): ObjectStore {
         throw new ObjectGoneError(`${what}: ${code}`, { cause: error })
       if (code === 'PreconditionFailed' || code === 'ConditionalRequestConflict')
         throw new ObjectChangedError(`${what}: other bytes are there now`, { cause: error })
-      // Encrypted with the uploader's own key (SSE-C), says the store of who reads without it.
-      if (error instanceof S3Error && code === 'InvalidRequest' && /^(get|head) /.test(what))
+      if (error instanceof S3Error && isOfOwnKey(error) && /^(get|head) /.test(what))
         throw new UnreadableError(`${what}: ${error.message}`, error.servedAt, { cause: error })
       // Network errors carry a code in capitals; an answer that is not S3's carries none.
       if (

@@ -170,7 +170,11 @@ function errorOf({ statusCode, headers }: S3Answer, body: string): S3Error {
   const header = headers['x-minio-error-code']
   const named = codes[statusCode] ?? (typeof header === 'string' ? header : 'UnknownError')
   const at = servedAt(headers)
-  if (body.trim() === '') return new S3Error(named, `the store answered ${statusCode}`, at)
+  if (body.trim() === '') {
+    const said = headers['x-minio-error-desc']
+    const detail = typeof said === 'string' ? `: ${said}` : ''
+    return new S3Error(named, `the store answered ${statusCode}${detail}`, at)
+  }
   const { Code: code, Message: message } = parseError(body)
   return new S3Error(code, message ?? code ?? `an answer ${statusCode} that is not S3's`, at)
 }

@@ -61,6 +61,15 @@ describe('on MinIO', function () {
       expect(await bench.deadLetters()).to.equal(0)
     })
 
+    it('is so where its key looks like a folder, which the store refuses with another word', async () => {
+      await put('secret/folder/')
+
+      const { body } = await bench.verdict('secret/folder/')
+
+      expect(body).to.have.deep.nested.property('data.scanResultDetails.statusReasons', [110])
+      expect(await bench.deadLetters()).to.equal(0)
+    })
+
     it('has its verdict still, when it is asked again', async () => {
       const before = (await dropped()) ?? 0
       const [version] = await bench.root.versions(key)
