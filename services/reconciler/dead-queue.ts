@@ -32,6 +32,7 @@ const mostInOrder = 32
 // Of more nacks than twice as many it makes one, as soon as its queue falls behind.
 const mostAtOnce = 16
 const returnedMs = 2000
+const firstMs = 2000
 
 /**
  * @param window messages that are fetched ahead, so as many bodies are in memory
@@ -51,14 +52,13 @@ export async function openDeadQueue(config: Config, window: number): Promise<Dea
     const channel = await model.createChannel()
     channel.on('error', () => {})
     const { consumerCount } = await channel.checkQueue(names.dead)
-    // RabbitMQ tells a queue without a leader as empty, and one that starts as half full. A get is answered by a leader
-    // only, after everything before it.
+    // RabbitMQ tells a queue without a leader as empty, and one that starts, for seconds, as it likes. A get is answered by a
+    // leader only, after everything before it, and with what the leader has left.
     what = `queue ${names.dead} of broker ${host}:${port} does not answer`
     hint = 'restart the broker; what is in the queue stays in it'
     const first = await channel.get(names.dead)
-    const { messageCount } = await channel.checkQueue(names.dead)
     if (first !== false) channel.nack(first, false, true)
-    const count = messageCount + (first === false ? 0 : 1)
+    const count = first === false ? 0 : first.fields.messageCount + 1
     return new Reader(model, channel, window, count, consumerCount)
   } catch (thrown) {
     await model?.close().catch(() => {})
@@ -181,8 +181,9 @@ class Reader implements DeadQueue {
     }
   }
 
-  /** Waits for deliveries; false when there are none to come, because others have the rest in hand. */
+  /** Waits for deliveries; false when there are none to come, because others have the rest in hand, or have taken it. */
   async #more(): Promise<boolean> {
+    const begun = performance.now()
     for (;;) {
       const before = this.#deliveries
       await new Promise<void>((resolve) => {
@@ -193,6 +194,8 @@ class Reader implements DeadQueue {
       if (this.#lost !== undefined) throw this.#lost
       if (this.#arrived.length > 0) return true
       if ((await this.#ask()) > 0) continue
+      // A queue that starts says that it is empty before it has delivered anything.
+      if (this.#deliveries === 0 && performance.now() - begun < firstMs) continue
       // What was on its way when the queue said that it is empty is here before this pause is over.
       await sleep(everyMs)
       await this.#ask()
