@@ -5,7 +5,10 @@ import { Client } from 'minio'
 import { createObjectStore, type ObjectStore } from '../shared/object-store.ts'
 import type { Access, Credentials } from './runtime.ts'
 
-export function openStore(access: Access, who: Credentials, timeoutMs = 10_000): ObjectStore {
+type Server = Pick<Access, 'endpoint' | 'region' | 'caFile'>
+type Bucket = Server & Pick<Access, 'bucket'>
+
+export function openStore(access: Server, who: Credentials, timeoutMs = 10_000): ObjectStore {
   const { endpoint: url, region, caFile } = access
   return createObjectStore({ url, region, caFile, timeoutMs, ...who })
 }
@@ -15,7 +18,28 @@ export interface Uploader {
   close(): void
 }
 
-export function openUploader(access: Access, who: Credentials): Uploader {
+/** All that the identity can see. */
+export async function listBuckets(access: Server, who: Credentials): Promise<string[]> {
+  const { client, agent } = connect(access, who)
+  try {
+    return (await client.listBuckets()).map(({ name }) => name)
+  } finally {
+    agent.destroy()
+  }
+}
+
+export function openUploader(access: Bucket, who: Credentials): Uploader {
+  const { client, agent } = connect(access, who)
+  return {
+    put: async (key, body) => {
+      const { versionId } = await client.putObject(access.bucket, key, body, body.length)
+      return { versionId: versionId ?? undefined }
+    },
+    close: () => agent.destroy(),
+  }
+}
+
+function connect(access: Server, who: Credentials) {
   const url = new URL(access.endpoint)
   const agent = new Agent({ keepAlive: true, ca: readFileSync(access.caFile) })
   const client = new Client({
@@ -28,11 +52,5 @@ export function openUploader(access: Access, who: Credentials): Uploader {
     pathStyle: true,
     transportAgent: agent,
   })
-  return {
-    put: async (key, body) => {
-      const { versionId } = await client.putObject(access.bucket, key, body, body.length)
-      return { versionId: versionId ?? undefined }
-    },
-    close: () => agent.destroy(),
-  }
+  return { client, agent }
 }

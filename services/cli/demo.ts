@@ -5,7 +5,7 @@ import { FatalError } from '../shared/errors.ts'
 import type { Outcome, OutMessage, VerdictMessage } from '../shared/messages.ts'
 import { eicar } from '../shared/test-signatures.ts'
 import { openUploader } from './client.ts'
-import type { Access } from './runtime.ts'
+import type { UploaderAccess } from './runtime.ts'
 import { say } from './say.ts'
 import { liveTable } from './table.ts'
 import { startReceiver } from './webhook-receiver.ts'
@@ -96,12 +96,18 @@ export interface DemoPlace {
   secret: string
 }
 
+/** Has the demo put it there? Others may keep what they need under `demo/`, too. */
+export function isOfDemo(key: string): boolean {
+  return /^demo\/\d{8}T\d{6}-[0-9a-f]{6}\//.test(key)
+}
+
 /** Exit code: 0 only when all five verdicts are the expected ones and every signature was right. */
 export async function runDemo(
-  access: Access,
+  access: UploaderAccess,
   place: DemoPlace,
   timeoutMs = 90_000,
 ): Promise<number> {
+  // As `isOfDemo` knows it again.
   const run = `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}-${randomBytes(3).toString('hex')}`
   const objects = demoObjects(run)
   const rows: DemoRow[] = []
@@ -168,7 +174,7 @@ function conclude(rows: readonly DemoRow[], refused: readonly string[]): number 
 
 /** The demo inside a container of the deployment: everything comes from the environment. */
 export function demoAccess(env: Readonly<Record<string, string | undefined>>): {
-  access: Access
+  access: UploaderAccess
   place: DemoPlace
 } {
   const need = (name: string) => {
@@ -179,21 +185,12 @@ export function demoAccess(env: Readonly<Record<string, string | undefined>>): {
   }
   const secret = need('DEMO_SECRET')
   const port = Number(new URL(need('DEMO_URL')).port || 80)
-  const nobody = { user: '', password: '' }
-  const buckets = need('MINIO_BUCKET_NAME')
-    .split(',')
-    .map((name) => name.trim())
-  const access: Access = {
+  const access: UploaderAccess = {
     endpoint: need('MINIO_SERVER_URL'),
     region: env['MINIO_REGION'] || 'eu-west-1',
-    bucket: buckets[0] ?? '',
-    buckets,
+    bucket: need('MINIO_BUCKET_NAME').split(',')[0]?.trim() ?? '',
     caFile: need('TLS_CA'),
     uploader: { user: need('MINIO_USER_NAME'), password: need('MINIO_USER_PASSWORD') },
-    canary: nobody,
-    management: { url: '', vhost: '/', ...nobody },
-    places: [],
-    demo: { host: '0.0.0.0', port, secret },
   }
-  return { access, place: access.demo }
+  return { access, place: { host: '0.0.0.0', port, secret } }
 }

@@ -180,6 +180,8 @@ function accessOf(paths: Paths, deployment: Deployment, secrets: Secrets): Acces
     caFile: caFile(paths),
     uploader: pair('MINIO_USER_NAME', 'MINIO_USER_PASSWORD'),
     canary: pair('CANARY_STORE_USER', 'CANARY_STORE_PASSWORD'),
+    root: pair('MINIO_ROOT_USER', 'MINIO_ROOT_PASSWORD'),
+    recordsBucket: config.records.bucket,
     management: {
       url: management,
       vhost: config.broker.vhost,

@@ -1,12 +1,12 @@
 // `make env`: the uploader's credentials as shell exports, so that `aws s3 cp` just works.
-import type { Access } from './runtime.ts'
+import type { UploaderAccess } from './runtime.ts'
 
 /** Safe between any characters of a POSIX shell. */
 export function quote(value: string): string {
   return /^[\w./:@%+=,-]+$/.test(value) ? value : `'${value.replaceAll("'", `'\\''`)}'`
 }
 
-export function renderEnvironment(access: Access): string {
+export function renderEnvironment(access: UploaderAccess): string {
   const { endpoint, caFile, region, bucket, uploader } = access
   const variables = {
     AWS_ACCESS_KEY_ID: uploader.user,

@@ -53,6 +53,8 @@ export function readNativeAccess(paths: Paths): NativeAccess {
     caFile: layout.caFile,
     uploader: pair('MINIO_USER_NAME', 'MINIO_USER_PASSWORD'),
     canary: pair('CANARY_STORE_USER', 'CANARY_STORE_PASSWORD'),
+    root: pair('MINIO_ROOT_USER', 'MINIO_ROOT_PASSWORD'),
+    recordsBucket: config.records.bucket,
     management: {
       url: management,
       vhost: config.broker.vhost,

@@ -21,6 +21,10 @@ export interface Access {
   caFile: string
   uploader: Credentials
   canary: Credentials
+  /** The store's own: for `make clean`, which looks into every bucket. */
+  root: Credentials
+  /** What the scanner writes for itself. */
+  recordsBucket: string
   /** RabbitMQ's management API, reachable from this machine. */
   management: { url: string; vhost: string } & Credentials
   /** Names for the ends of the summary: `RabbitMQ management` → `https://127.0.0.1:15671/`. */
@@ -28,6 +32,9 @@ export interface Access {
   /** Where the demo's webhook receiver listens (native). */
   demo: { host: string; port: number; secret: string }
 }
+
+/** What a client needs who uploads, and nothing of ours. */
+export type UploaderAccess = Pick<Access, 'endpoint' | 'region' | 'bucket' | 'caFile' | 'uploader'>
 
 export interface Part {
   /** `avscan-1`, `notifier`, `reconciler`, `broker`, `store`, `engine` */
