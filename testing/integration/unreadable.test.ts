@@ -2,10 +2,10 @@
 import { expect } from 'chai'
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { Agent, request } from 'undici'
 import { eventually } from '../support/eventually.ts'
 import { noClamd } from '../support/real-clamd.ts'
 import { noMinio } from '../support/real-store.ts'
+import { postForm } from '../support/post-form.ts'
 import { samples } from '../support/samples.ts'
 import { noTlsRabbitmq } from '../support/tls-rabbitmq.ts'
 import { workerBench, type WorkerBench } from '../support/worker-bench.ts'
@@ -158,30 +158,11 @@ describe('on MinIO', function () {
 
   it('an object whose form gave it 200 KB of Content-Disposition is scanned', async () => {
     const { client, bucket } = bench.uploader
-    const policy = client.newPostPolicy()
-    policy.setBucket(bucket)
-    policy.setKey('long/name.com')
-    policy.setExpires(new Date(Date.now() + 600_000))
+    const ca = readFileSync(bench.caFile, 'utf8')
     const disposition = `attachment; filename="${'x'.repeat(200_000)}"`
-    policy.setContentDisposition(disposition)
-    const { postURL, formData } = await client.presignedPostPolicy(policy)
-    const fields = new FormData()
-    for (const [name, value] of Object.entries(formData)) fields.append(name, String(value))
-    fields.append('file', new Blob([new Uint8Array(samples.eicar())]), 'file')
-    const encoded = new Response(fields)
-    const ca = readFileSync(bench.caFile)
-    const dispatcher = new Agent({ connect: { ca }, allowH2: false })
-    try {
-      const answer = await request(postURL, {
-        method: 'POST',
-        headers: { 'content-type': encoded.headers.get('content-type') ?? '' },
-        body: Buffer.from(await encoded.arrayBuffer()),
-        dispatcher,
-      })
-      expect(answer.statusCode, await answer.body.text()).to.equal(204)
-    } finally {
-      await dispatcher.close()
-    }
+    await postForm({ client, bucket, ca }, 'long/name.com', samples.eicar(), {
+      edit: (policy) => policy.setContentDisposition(disposition),
+    })
 
     expect((await bench.verdict('long/name.com')).routingKey).to.equal(
       'verdict.infected.storagebucket',

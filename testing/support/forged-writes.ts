@@ -2,8 +2,8 @@
 // event. For tests only; each write goes to a bucket of the test.
 import { createHash } from 'node:crypto'
 import { text } from 'node:stream/consumers'
-import { Agent, request } from 'undici'
 import type { Client } from 'minio'
+import { postForm, sendBare } from './post-form.ts'
 
 export interface Forger {
   client: Client
@@ -99,46 +99,14 @@ async function multipart(
 
 async function presigned({ client, bucket, ca }: Forger, forged: Forged) {
   const url = await client.presignedPutObject(bucket, forged.key, 600)
-  await bare(ca, url, 'PUT', { ...etagAndDate(forged), ...replication }, forged.body)
+  await sendBare(ca, url, 'PUT', { ...etagAndDate(forged), ...replication }, forged.body)
 }
 
-async function form({ client, bucket, ca }: Forger, forged: Forged, query: string) {
-  const policy = client.newPostPolicy()
-  policy.setBucket(bucket)
-  policy.setKey(forged.key)
-  policy.setExpires(new Date(Date.now() + 600_000))
-  const { postURL, formData } = await client.presignedPostPolicy(policy)
-  const fields = new FormData()
-  for (const [name, value] of Object.entries(formData)) fields.append(name, String(value))
-  fields.append('file', new Blob([new Uint8Array(forged.body)]), 'file')
-  const encoded = new Response(fields)
-  const headers = {
-    'content-type': encoded.headers.get('content-type') ?? '',
-    ...etagAndDate(forged),
-    ...replication,
-  }
-  const bytes = Buffer.from(await encoded.arrayBuffer())
-  await bare(ca, `${postURL}${query}`, 'POST', headers, bytes)
-}
-
-async function bare(
-  ca: string,
-  url: string,
-  method: 'PUT' | 'POST',
-  headers: Record<string, string>,
-  body: Buffer,
-) {
-  const dispatcher = new Agent({ connect: { ca } })
-  try {
-    const answer = await request(url, { method, headers, body, dispatcher })
-    const said = await answer.body.text()
-    const code = /<Code>([^<]*)</.exec(said)?.[1]
-    if (answer.statusCode >= 300)
-      throw Object.assign(new Error(`${answer.statusCode} ${said}`), { code })
-  } finally {
-    await dispatcher.close()
-  }
-}
+const form = (forger: Forger, forged: Forged, query: string) =>
+  postForm(forger, forged.key, forged.body, {
+    query,
+    headers: { ...etagAndDate(forged), ...replication },
+  })
 
 const archive = (headers: Record<string, string>) => async (forger: Forger, forged: Forged) => {
   const records = {

@@ -1,6 +1,7 @@
 // An application that uploads: S3 with the uploader's own credentials and nothing else, and what it can see of a verdict.
 import { readFileSync } from 'node:fs'
-import { Agent } from 'node:https'
+import type { IncomingMessage, request as httpRequest } from 'node:http'
+import { Agent, request, type RequestOptions } from 'node:https'
 import { buffer, text } from 'node:stream/consumers'
 import { Client } from 'minio'
 import { XMLParser } from 'fast-xml-parser'
@@ -40,6 +41,10 @@ const xml = new XMLParser({
 const versionQuery = (versionId: string | undefined) =>
   versionId === undefined ? '' : `versionId=${versionId}`
 
+/** Stores give back headers far beyond Node's 16 KB. */
+const withLongHeaders = ((options: RequestOptions, then?: (answer: IncomingMessage) => void) =>
+  request({ ...options, maxHeaderSize: 1024 * 1024 }, then)) as typeof httpRequest
+
 export function createUploader(options: UploaderOptions) {
   const url = new URL(options.endpoint)
   const { bucket } = options
@@ -56,6 +61,7 @@ export function createUploader(options: UploaderOptions) {
     secretKey: options.secretKey,
     pathStyle: true,
     transportAgent: agent,
+    transport: { request: withLongHeaders },
     ...(options.noRetry === true ? { retryOptions: { disableRetry: true } } : {}),
   })
 

@@ -1,7 +1,7 @@
 // Events that get lost, come ten times, or come in reverse order.
 import { readFileSync } from 'node:fs'
-import { Agent, fetch, FormData } from 'undici'
 import { names } from '../../../services/shared/topology.ts'
+import { postForm } from '../../support/post-form.ts'
 import { samples } from '../../support/samples.ts'
 import type { FaultContext, Row } from '../types.ts'
 import { forget, requestSweep, stopWorkers, wakeWorkers, withReconciler } from './steps.ts'
@@ -12,27 +12,17 @@ const lies = {
 }
 
 /** MinIO refuses our tags in a header, and takes them in a form. */
-async function postForm({ uploader, deployment }: FaultContext, key: string, bytes: Buffer) {
+async function putTagged({ uploader, deployment }: FaultContext, key: string, bytes: Buffer) {
   const tagging = `<Tagging><TagSet>${Object.entries(lies)
     .map(([name, value]) => `<Tag><Key>${name}</Key><Value>${value}</Value></Tag>`)
     .join('')}</TagSet></Tagging>`
-  const policy = uploader.client.newPostPolicy()
-  policy.setBucket(uploader.bucket)
-  policy.setKey(key)
-  policy.setExpires(new Date(Date.now() + 600_000))
-  policy.policy.conditions.push(['eq', '$tagging', tagging])
-  policy.formData['tagging'] = tagging
-  const { postURL, formData } = await uploader.client.presignedPostPolicy(policy)
-  const form = new FormData()
-  for (const [name, value] of Object.entries(formData)) form.set(name, String(value))
-  form.set('file', new Blob([new Uint8Array(bytes)]), 'liar.com')
-  const agent = new Agent({ connect: { ca: readFileSync(deployment.uploader.caFile) } })
-  try {
-    const answer = await fetch(postURL, { method: 'POST', body: form, dispatcher: agent })
-    if (!answer.ok) throw new Error(`the form: ${answer.status} ${await answer.text()}`)
-  } finally {
-    await agent.close()
-  }
+  const ca = readFileSync(deployment.uploader.caFile, 'utf8')
+  await postForm({ ...uploader, ca }, key, bytes, {
+    edit: (policy) => {
+      policy.policy.conditions.push(['eq', '$tagging', tagging])
+      policy.formData['tagging'] = tagging
+    },
+  })
   const [version] = await uploader.versions(key)
   if (version === undefined) throw new Error(`the form has left no version of ${key}`)
   const tags = await uploader.tags(key, version.versionId)
@@ -48,7 +38,7 @@ async function lose(context: FaultContext, copies: boolean): Promise<void> {
     const bytes = Buffer.concat([samples.eicar(), Buffer.from(`\n${traffic.prefix}${index}`)])
     if (context.flavour !== 'minio') await traffic.put(name, bytes, 'infected', { tags: lies })
     else {
-      const version = await postForm(context, `${traffic.prefix}${name}`, bytes)
+      const version = await putTagged(context, `${traffic.prefix}${name}`, bytes)
       traffic.record(version, bytes, 'infected', 'self-made clean tag by a form')
     }
   }

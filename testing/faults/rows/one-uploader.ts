@@ -1,10 +1,12 @@
 // What one uploader, or one process of ours that was taken over, can do to others: tags in the wrong moment, keys that are expensive
 // to look up, objects that nobody can read, forged actions.
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { actionsQueue, names } from '../../../services/shared/topology.ts'
 import { storeRoot } from '../../support/deployment.ts'
 import { eventually } from '../../support/eventually.ts'
+import { postForm } from '../../support/post-form.ts'
 import { samples } from '../../support/samples.ts'
 import type { FaultContext, Row, Upload } from '../types.ts'
 import { putBombs } from '../support/bombs.ts'
@@ -227,6 +229,43 @@ export const oneUploaderRows: readonly Row[] = [
       say(`${keys.length} objects are told as unscannable`)
       return { objects: keys.length, scans: 0 }
     },
+  },
+  {
+    name: 'big-headers',
+    title:
+      'objects whose form gave them headers of 200 KB, and a worker killed in the middle of them',
+    stores: ['minio'],
+    objects: 0,
+    async inject(context) {
+      const { deployment, traffic, uploader } = context
+      const ca = readFileSync(deployment.uploader.caFile, 'utf8')
+      const disposition = `attachment; filename="${'x'.repeat(200_000)}"`
+      const put = async (index: number) => {
+        const infected = index % 2 === 0
+        const key = `${traffic.prefix}long-${index}`
+        const bytes = Buffer.concat([
+          infected ? samples.eicar() : textOf(key),
+          Buffer.from(`\n${key}`),
+        ])
+        await postForm({ ...uploader, ca }, key, bytes, {
+          edit: (policy) => policy.setContentDisposition(disposition),
+        })
+        const [version] = await uploader.versions(key)
+        if (version === undefined) throw new Error(`the form has left no version of ${key}`)
+        traffic.record(
+          version,
+          bytes,
+          infected ? 'infected' : 'clean',
+          'a long Content-Disposition',
+        )
+      }
+      await stopWorkers(context)
+      for (let index = 0; index < 20; index++) await put(index)
+      wakeWorkers(context)
+      await killAt('event:tagged', context)
+      for (let index = 20; index < 40; index++) await put(index)
+    },
+    expectations: { newIds: true },
   },
   {
     name: 'folder-keys',
