@@ -61,7 +61,8 @@ export class InProgress {
   async #isElsewhere(key: string): Promise<boolean> {
     try {
       const { servedAt, lastModified } = await this.#store.head({ bucket: this.#bucket, key })
-      return servedAt.getTime() - lastModified.getTime() < staleMs
+      // One of the future nobody of us has written: believed, it would postpone the scan until then.
+      return Math.abs(servedAt.getTime() - lastModified.getTime()) < staleMs
     } catch (error) {
       if (error instanceof ObjectGoneError) return false
       throw error

@@ -77,25 +77,34 @@ async function purgeAbandoned(parent: string): Promise<void> {
   }
 }
 
-/** First come, first served. */
+interface Waiter {
+  bytes: number
+  admit: () => void
+}
+
+/**
+ * First come, first served; but an eighth is for small ones alone, which need not wait behind large ones (each of more than that).
+ * Small ones that take more than their part wait behind a large one as well, so nobody waits for ever.
+ */
 export class Budget {
   readonly #total: number
-  #used = 0
-  readonly #waiting: { bytes: number; admit: () => void }[] = []
+  readonly #part: number
+  #small = 0
+  #large = 0
+  #waiting: Waiter[] = []
 
   constructor(totalBytes: number) {
     this.#total = totalBytes
+    this.#part = totalBytes / 8
   }
 
   get usedBytes(): number {
-    return this.#used
+    return this.#small + this.#large
   }
 
-  /** Takes the bytes at once, or says false; nobody overtakes those who wait. */
+  /** Takes the bytes at once, or says false. */
   tryReserve(bytes: number): boolean {
-    if (this.#waiting.length > 0 || this.#used + bytes > this.#total) return false
-    this.#used += bytes
-    return true
+    return this.#take(bytes, this.#waiting)
   }
 
   async reserve(bytes: number, signal: AbortSignal): Promise<void> {
@@ -104,7 +113,7 @@ export class Budget {
       throw new RangeError(`${bytes} bytes can never fit into a budget of ${this.#total}`)
     if (this.tryReserve(bytes)) return
     await new Promise<void>((resolve, reject) => {
-      const entry = {
+      const waiter = {
         bytes,
         admit: () => {
           signal.removeEventListener('abort', aborted)
@@ -112,58 +121,82 @@ export class Budget {
         },
       }
       const aborted = () => {
-        this.#waiting.splice(this.#waiting.indexOf(entry), 1)
+        this.#waiting = this.#waiting.filter((one) => one !== waiter)
         this.#admit()
         reject(signal.reason as Error)
       }
       signal.addEventListener('abort', aborted, { once: true })
-      this.#waiting.push(entry)
+      this.#waiting.push(waiter)
     })
   }
 
   release(bytes: number): void {
-    this.#used -= bytes
+    if (this.#isLarge(bytes)) this.#large -= bytes
+    else this.#small -= bytes
     this.#admit()
   }
 
-  #admit(): void {
-    for (
-      let next = this.#waiting[0];
-      next !== undefined && this.#used + next.bytes <= this.#total;
-      next = this.#waiting[0]
-    ) {
-      this.#used += next.bytes
-      this.#waiting.shift()
-      next.admit()
+  #isLarge(bytes: number): boolean {
+    return bytes > this.#part
+  }
+
+  #take(bytes: number, before: readonly Waiter[]): boolean {
+    if (this.usedBytes + bytes > this.#total) return false
+    if (this.#isLarge(bytes)) {
+      // One that needs more than the others' part leaves has all of it to itself.
+      const fits = this.#large + bytes <= this.#total - this.#part || this.#large === 0
+      if (before.length > 0 || !fits) return false
+      this.#large += bytes
+    } else {
+      const mayPass =
+        before.every((one) => this.#isLarge(one.bytes)) && this.#small + bytes <= this.#part
+      if (before.length > 0 && !mayPass) return false
+      this.#small += bytes
     }
+    return true
+  }
+
+  #admit(): void {
+    const left: Waiter[] = []
+    for (const waiter of this.#waiting) {
+      if (this.#take(waiter.bytes, left)) waiter.admit()
+      else left.push(waiter)
+    }
+    this.#waiting = left
   }
 }
 
 interface Visit {
   alone: boolean
+  cameAt: number
   begun: number
   enter: () => void
 }
 
 /**
  * Lets many in at a time, or one alone: an object that has killed an engine must not take its neighbours with it again. Nobody waits
- * for long for that: what kills does it soon, and what is inside for `patienceMs` may be there for minutes.
+ * for long for that: what kills does it soon, and what is inside for `patienceMs` may be there for minutes. Who has waited for
+ * `aloneMs` to be alone goes in beside others.
  */
 export class Gate {
   readonly #patienceMs: number
+  readonly #aloneMs: number
   readonly #inside = new Set<Visit>()
   #waiting: Visit[] = []
 
-  constructor({ patienceMs = 2000 } = {}) {
+  constructor({ patienceMs = 2000, aloneMs = 60_000 } = {}) {
     this.#patienceMs = patienceMs
+    this.#aloneMs = aloneMs
   }
 
   async run<T>(alone: boolean, work: () => Promise<T>): Promise<T> {
     const entered = Promise.withResolvers<void>()
-    const visit: Visit = { alone, begun: 0, enter: entered.resolve }
+    const visit = { alone, cameAt: performance.now(), begun: 0, enter: entered.resolve }
     this.#waiting.push(visit)
     this.#next()
+    const tired = setTimeout(() => this.#next(), this.#aloneMs + 1).unref()
     await entered.promise
+    clearTimeout(tired)
     const late = setTimeout(() => this.#next(), this.#patienceMs + 1).unref()
     try {
       return await work()
@@ -180,7 +213,7 @@ export class Gate {
     for (const visit of this.#waiting) {
       const inside = [...this.#inside]
       const mayEnter = visit.alone
-        ? inside.length === 0
+        ? inside.length === 0 || now - visit.cameAt > this.#aloneMs
         : inside.every((one) => !one.alone || isLong(one))
       if (mayEnter) {
         this.#waiting = this.#waiting.filter((one) => one !== visit)

@@ -13,12 +13,13 @@ import type { Marks } from './marks.ts'
 import { isUnfinished, otherReason, stands, type Marked, type Proven } from '../shared/proven.ts'
 import type { Metrics } from './metrics.ts'
 import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } from './policy.ts'
-import type { Gate, ScanFolder } from './scan-folder.ts'
+import type { Budget, Gate, ScanFolder } from './scan-folder.ts'
 import type { Claim, Turns } from './turns.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
 import { findVersions, headCurrent, ignoreGone, openCurrent, type Found } from './versions.ts'
 import {
   describeError,
+  GiveWayError,
   ObjectChangedError,
   ObjectGoneError,
   OutageError,
@@ -191,7 +192,7 @@ async function scanVersion(
   let opened: OpenObject
   let refusal: Finding | undefined
   try {
-    ;({ opened, refusal } = await openOrRefuse(object, message.signal, deps))
+    ;({ opened, refusal } = await openOrRefuse(object, claim, message.signal, deps))
   } catch (error) {
     if (!(error instanceof ObjectGoneError)) throw error
     metrics.dropped.inc({ why: 'gone' })
@@ -305,11 +306,12 @@ async function scanVersion(
 /** Opens the version, or says why nobody can look into it; what was refused has no room reserved. */
 async function openOrRefuse(
   object: ObjectRef,
+  claim: Claim,
   signal: AbortSignal,
   deps: ScanDependencies,
 ): Promise<{ opened: OpenObject; refusal?: Finding }> {
   try {
-    const opened = await openWithinBudget(object, signal, deps)
+    const opened = await openWithinBudget(object, claim, signal, deps)
     if (opened.size <= deps.maxObjectBytes) return { opened }
     const detail = `${opened.size} bytes are more than the limit of ${deps.maxObjectBytes}`
     return { opened, refusal: { status: 'unscannable', reason: tooLarge, detail } }
@@ -325,6 +327,7 @@ async function openOrRefuse(
 /** Opens the version with room for its Content-Length reserved; nothing of its body has been read. */
 async function openWithinBudget(
   object: ObjectRef,
+  { lane }: Claim,
   signal: AbortSignal,
   deps: ScanDependencies,
 ): Promise<OpenObject> {
@@ -334,7 +337,8 @@ async function openWithinBudget(
   // An open download would time out while it waits for its turn.
   const { size } = opened
   opened.body.destroy()
-  await budget.reserve(size, signal)
+  if (lane === 'bulk') await budget.reserve(size, signal)
+  else await reserveSoon(budget, size, signal)
   try {
     opened = await openCurrent(deps.store, object, signal)
     if (opened.size !== size)
@@ -343,6 +347,17 @@ async function openWithinBudget(
   } catch (error) {
     budget.release(size)
     throw error
+  }
+}
+
+/** @throws GiveWayError when it would wait long, and keep others in the queue from being seen. */
+async function reserveSoon(budget: Budget, size: number, signal: AbortSignal): Promise<void> {
+  const late = AbortSignal.timeout(1000)
+  try {
+    await budget.reserve(size, AbortSignal.any([signal, late]))
+  } catch (error) {
+    if (!late.aborted || signal.aborted) throw error
+    throw new GiveWayError('there is no room beside other large objects: it goes to the bulk lane')
   }
 }
 

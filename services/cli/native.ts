@@ -200,9 +200,11 @@ async function bringUp(input: PlanInput, how: 'deploy' | 'start'): Promise<void>
   await step('certificates', () => runInit(input, 'certificates'))
   const plan = planChildren(input)
   const wanted = [...plan.first, ...plan.store, ...plan.services].map(({ name }) => name)
-  const running = liveState(runDir) === undefined ? [] : (readSpec(runDir)?.children ?? [])
+  const isRunning = () =>
+    liveState(runDir) === undefined ? [] : (readSpec(runDir)?.children ?? [])
   const apply = (children: readonly ChildSpec[]) => {
-    // On a running deployment what comes later goes on in its old form until it is its turn.
+    // What comes later and runs goes on in its old form until it is its turn, or in its new one when a step is tried again.
+    const running = isRunning()
     const later = running.filter(
       ({ name }) => wanted.includes(name) && !children.some((child) => child.name === name),
     )
@@ -211,7 +213,7 @@ async function bringUp(input: PlanInput, how: 'deploy' | 'start'): Promise<void>
   await prepare(
     'RabbitMQ and clamd',
     () => Promise.all([apply(plan.first), checkServices([...plan.store, ...plan.services])]),
-    running.length > 0 ? '' : 'some 15 s',
+    isRunning().length > 0 ? '' : 'some 15 s',
   )
   await prepare('exchanges, queues and broker users', () => runInit(input, 'broker'))
   const isAudited = plan.store.length > 1

@@ -212,6 +212,12 @@ function reconcilerStatements({ buckets, recordsBucket, canaryPrefix }: PolicyIn
       Resource: arns(buckets, `/${canaryPrefix}*`),
     },
     ...recordsStatements(recordsBucket),
+    // What it could write there would postpone a scan.
+    {
+      Effect: 'Deny',
+      Action: s3('PutObject'),
+      Resource: arns([recordsBucket], '/scanning/*'),
+    },
     // Of its canaries, where tags cannot hold their verdicts: one every minute would stay.
     {
       Effect: 'Allow',

@@ -123,8 +123,15 @@ function decodeRecord(record: unknown, index: number): ScanJob[] {
   ]
 }
 
-/** A store that names nobody: then whoever writes into the bucket is one. */
-function uploaderOf({ userIdentity }: Record<string, unknown>, bucket: string): string {
+/**
+ * Who has the bucket's place where the store names nobody. Undefined of an HTML form: there MinIO takes the name from a header that may
+ * stand beside the form's own signature, and checks nothing of it.
+ */
+function uploaderOf(
+  { userIdentity, eventName }: Record<string, unknown>,
+  bucket: string,
+): string | undefined {
+  if (typeof eventName === 'string' && eventName.endsWith(':Post')) return undefined
   const known = isRecord(userIdentity) ? userIdentity : {}
   // VersityGW and old MinIO spell it with a capital.
   const id = known['principalId'] ?? known['PrincipalId']

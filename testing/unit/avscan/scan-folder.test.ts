@@ -73,42 +73,70 @@ describe('openScanFolder', () => {
 
 describe('Budget', () => {
   it('never lets the sum exceed the total', () => {
-    const budget = new Budget(10)
+    const budget = new Budget(80)
 
-    expect([budget.tryReserve(6), budget.tryReserve(5), budget.tryReserve(4)]).to.deep.equal([
+    expect([60, 11, 10, 10, 10, 1].map((bytes) => budget.tryReserve(bytes))).to.deep.equal([
       true,
       false,
       true,
+      true,
+      false,
+      false,
     ])
-    expect(budget.usedBytes).to.equal(10)
+    expect(budget.usedBytes).to.equal(80)
   })
 
-  it('admits who waits in the order of asking, so that a large one is not starved', async () => {
-    const budget = new Budget(10)
+  it('keeps a part for small ones, which large ones leave alone and need not be waited for', async () => {
+    const budget = new Budget(80)
+    expect(budget.tryReserve(40)).to.equal(true)
+    let isIn = false
+    const second = budget.reserve(40, never).then(() => (isIn = true))
+
+    expect(budget.tryReserve(10), 'small beside them').to.equal(true)
+    budget.release(10)
+    expect(isIn).to.equal(false)
+    budget.release(40)
+    await second
+  })
+
+  it('lets no more small ones past than their part, so that a large one is not starved', async () => {
+    const budget = new Budget(80)
     const order: string[] = []
-    budget.tryReserve(8)
-    const large = budget.reserve(9, never).then(() => order.push('large'))
-    const small = budget.reserve(1, never).then(() => order.push('small'))
+    for (let index = 0; index < 4; index++) budget.tryReserve(10)
+    const large = budget.reserve(70, never).then(() => order.push('large'))
+    const small = budget.reserve(10, never).then(() => order.push('small'))
 
     expect(budget.tryReserve(1), 'overtook those who wait').to.equal(false)
-    budget.release(8)
-    await Promise.all([large, small])
+    for (let index = 0; index < 3; index++) budget.release(10)
+    await large
+    expect(budget.usedBytes).to.equal(80)
+    budget.release(10)
+    await small
 
     expect(order).to.deep.equal(['large', 'small'])
   })
 
+  it('gives an object as large as the budget all of it', async () => {
+    const budget = new Budget(80)
+    budget.tryReserve(10)
+    const whole = budget.reserve(80, never)
+    budget.release(10)
+    await whole
+    expect(budget.usedBytes).to.equal(80)
+  })
+
   it('gives up a place in the queue when aborted, and lets the next one in', async () => {
-    const budget = new Budget(10)
+    const budget = new Budget(80)
     const controller = new AbortController()
-    budget.tryReserve(5)
-    const first = budget.reserve(9, controller.signal).catch((error: Error) => error.message)
-    const second = budget.reserve(5, never)
+    budget.tryReserve(40)
+    const first = budget.reserve(70, controller.signal).catch((error: Error) => error.message)
+    const second = budget.reserve(30, never)
 
     controller.abort(new Error('stopped'))
 
     expect(await first).to.equal('stopped')
     await second
-    expect(budget.usedBytes).to.equal(10)
+    expect(budget.usedBytes).to.equal(70)
   })
 
   it('refuses at once what can never fit', async () => {
@@ -137,6 +165,16 @@ describe('Gate', () => {
     expect(await gate.run(false, () => Promise.resolve('into'))).to.equal('into')
     solo.resolve()
     await ofSolo
+  })
+
+  it('lets nobody wait without end to be alone', async () => {
+    const gate = new Gate({ patienceMs: 10, aloneMs: 40 })
+    const long = Promise.withResolvers<void>()
+    const ofLong = gate.run(false, () => long.promise)
+
+    expect(await gate.run(true, () => Promise.resolve('in'))).to.equal('in')
+    long.resolve()
+    await ofLong
   })
 
   it('lets one in alone only after all others have left, and nobody beside it', async () => {

@@ -57,6 +57,40 @@ describe('Turns', () => {
     expect(() => turns.check(bulk('bombs'))).not.to.throw()
   })
 
+  it('sends nobody to the bulk lane for what others do: who has none running waits while reserved places come free', async () => {
+    const turns = turnsWith({ reserved: 1, stalledMs: 30 })
+    await turns.take(live('bombs'), never)
+    await turns.take(live('bombs'), never)
+    await sleep(40)
+    const first = await turns.take(live('first'), never)
+    expect(() => turns.check(live('second'))).not.to.throw()
+    const second = turns.take(live('second'), never)
+    expect(await stillWaits(second)).to.equal(true)
+    first()
+    expect(await outcome(second)).to.equal('turn')
+    // Its place does not come free any more.
+    expect(await outcome(turns.take(live('third'), never))).to.equal('GiveWayError')
+  })
+
+  it('sends to the bulk lane who would wait long behind scans of its own uploader, though they end', async () => {
+    const turns = new Turns({ places: () => 1, reserved: 0, stalledMs: 1e6, ownMs: 40 })
+    let back = await turns.take(live('zips'), never)
+    const waiting = [turns.take(live('zips'), never), turns.take(live('zips'), never)]
+    for (const turn of waiting) {
+      await sleep(60)
+      back()
+      back = await turn
+    }
+    const next = turns.take(live('zips'), never)
+    const one = turns.take(live('zips'), never)
+    const two = turns.take(live('zips'), never)
+    expect(await outcome(two)).to.equal('GiveWayError')
+    expect(await stillWaits(next)).to.equal(true)
+    back()
+    expect(await outcome(next)).to.equal('turn')
+    void one.catch(() => undefined)
+  })
+
   it('lets wait whose scans do end', async () => {
     const turns = turnsWith({ stalledMs: 60 })
     const back: (() => void)[] = []
