@@ -135,7 +135,13 @@ export function createUploader(options: UploaderOptions) {
           (parsed.Tagging?.TagSet?.Tag ?? []).map(({ Key, Value }) => [Key, Value]),
         )
       } catch (error) {
-        if ((error as { code?: string }).code?.startsWith('NoSuchTagSet') === true) return {}
+        const { code } = error as { code?: string }
+        if (code?.startsWith('NoSuchTagSet') === true) return {}
+        // VersityGW knows the version called `null` by that name only while it lies behind a newer one.
+        if (code === 'NoSuchVersion' && versionId === 'null') {
+          const found = await uploader.versions(key)
+          if (found.find((one) => one.key === key)?.versionId === 'null') return uploader.tags(key)
+        }
         throw error
       }
     },
