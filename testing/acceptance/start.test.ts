@@ -1,11 +1,15 @@
 // `make start` when something of it fails: what can run runs.
 import { expect } from 'chai'
 import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findStore } from '../../services/cli/install-store.ts'
 import { findPaths } from '../../services/cli/paths.ts'
+import { readPorts } from '../../services/cli/ports.ts'
+import { readSpec } from '../../services/cli/spec.ts'
 import { deployNative, runCli } from '../support/deployment.ts'
+import { eventually } from '../support/eventually.ts'
 import { noTlsRabbitmq } from '../support/tls-rabbitmq.ts'
 import { noClamd } from '../support/real-clamd.ts'
 import { noMinio } from '../support/real-store.ts'
@@ -44,6 +48,39 @@ describe('a start that fails half-way', function () {
       await runCli(['start'], env)
     } finally {
       rmSync(folder, { recursive: true })
+      await deployment.stop()
+    }
+  })
+
+  it('ends nothing of what runs when it tries the store again', async function () {
+    if (why !== undefined) this.skip()
+    const deployment = await deployNative({ flavour: 'minio' })
+    const { env } = deployment
+    const runDir = env['RUN_DIR'] ?? ''
+    const taken = createServer()
+    try {
+      await runCli(['stop'], env)
+      const specBefore = readSpec(runDir)?.children.map(({ name }) => name) ?? []
+      const { promise: listening, resolve } = Promise.withResolvers<void>()
+      taken.listen(readPorts(runDir)?.store, '127.0.0.1', resolve)
+      await listening
+      const started = rejection(runCli(['start'], env)).catch(() => undefined)
+      // Before: the port is given back when the others run, and the step that is tried again succeeds.
+      await eventually(
+        () => {
+          const children = readSpec(runDir)?.children ?? []
+          expect(children.some(({ name }) => name === 'reconciler')).to.equal(true)
+        },
+        { timeoutMs: 120_000 },
+      )
+      taken.close()
+      await started
+
+      const spec = readSpec(runDir)?.children.map(({ name }) => name)
+      expect(spec).to.have.members(specBefore)
+      await runCli(['start'], env)
+    } finally {
+      taken.close()
       await deployment.stop()
     }
   })
