@@ -5,7 +5,7 @@ import { InProgress } from '../../../services/avscan/in-progress.ts'
 import { ObjectGoneError, RetryLaterError } from '../../../services/shared/errors.ts'
 import { silentLog } from '../../../services/shared/log.ts'
 import type { ObjectStore } from '../../../services/shared/object-store.ts'
-import type { Marked } from '../../../services/shared/proven.ts'
+import { identityHash, type Marked } from '../../../services/shared/proven.ts'
 import { rejection } from '../../support/rejection.ts'
 import { eventually } from '../../support/eventually.ts'
 
@@ -63,6 +63,10 @@ describe('InProgress', () => {
     ).to.be.instanceOf(RetryLaterError)
     // Whoever wrote it has not renewed it: that worker is dead.
     age.ms = 61_000
+    expect(await other.run(marked('a'), false, () => Promise.resolve('free'))).to.equal('free')
+    // Dated into the future it is nobody's of ours.
+    kept.add(`scanning/${identityHash(marked('a'))}`)
+    age.ms = -3_600_000
     expect(await other.run(marked('a'), false, () => Promise.resolve('free'))).to.equal('free')
     end.resolve()
     await first
