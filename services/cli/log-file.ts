@@ -24,7 +24,17 @@ export function openLogFile(
       if (secret !== '') shown = shown.replaceAll(secret, '***')
     return shown
   }
+  let lost = 0
   const append = (text: string) => {
+    try {
+      put(lost === 0 ? text : `${lost} lines before this one could not be written\n${text}`)
+      lost = 0
+    } catch {
+      // A full disk must not end the supervisor, and with it all that it watches.
+      lost += text.split('\n').length - 1
+    }
+  }
+  const put = (text: string) => {
     if (size > 0 && size + text.length > options.maxBytes) {
       renameSync(path, `${path}.1`)
       size = 0

@@ -16,9 +16,17 @@ let generation = 0
 let settled = false
 let stopping = false
 
+let unreported: NodeJS.Timeout | undefined
+
 function report(): void {
+  clearTimeout(unreported)
   const states = order.flatMap(({ name }) => children.get(name)?.state ?? [])
-  writeState(runDir, { pid: process.pid, generation, settled, children: states })
+  try {
+    writeState(runDir, { pid: process.pid, generation, settled, children: states })
+  } catch {
+    // The disk is full: that must not end the one who starts the others again.
+    unreported = setTimeout(report, 1000)
+  }
 }
 
 async function reconcile(): Promise<void> {

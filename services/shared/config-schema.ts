@@ -25,7 +25,8 @@ function setting<T extends z.ZodType>(
 const secretText = z.string().default('')
 const port = z.int().min(1).max(65535)
 const bytes = z.int().min(1)
-const milliseconds = z.int().min(1)
+// Node's timers fire at once beyond 2^31 - 1 ms, and some are longer by a little than the setting.
+const milliseconds = z.int().min(1).max(2_000_000_000)
 const httpUrl = z.url({ protocol: /^https?$/, error: 'expected an http:// or https:// address' })
 /** Of a receiver; it may carry user and password, which become an Authorization header. */
 const receiverUrl = httpUrl.refine(hasReadableCredentials, {

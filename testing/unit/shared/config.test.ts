@@ -46,6 +46,7 @@ const mistakes: Record<string, string[]> = {
     '4:9 broker.port: too big: expected number to be <=65535, got 70000',
     '2:16 scan.concurrency: too small: expected number to be >=1, got 0',
     '6:19 limits.maxObjectBytes: too small: expected number to be >=1, got 0',
+    '8:15 canary.intervalMs: too big: expected number to be <=2000000000, got 2592000000',
   ],
   'duplicate-key': ['3:3 Map keys must be unique'],
   syntax: ['3:1 Flow sequence in block collection must be sufficiently indented and end with a ]'],
@@ -100,8 +101,8 @@ describe('loadConfig: mistakes in the file', () => {
   it('tells about missing identities in the same breath as about the file', () => {
     const problems = problemsOf({ AV_CONFIG: file('out-of-range') }, 'avscan', ['store.user'])
 
-    expect(problems).to.have.length(4)
-    expect(problems[3]).to.equal('store.user: required by avscan; set AVSCAN_STORE_USER')
+    expect(problems).to.have.length(5)
+    expect(problems[4]).to.equal('store.user: required by avscan; set AVSCAN_STORE_USER')
   })
 
   it('refuses a file that AV_CONFIG names and nobody wrote', () => {
