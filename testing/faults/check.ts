@@ -1,5 +1,5 @@
 // The invariants, over every version that the store took and every webhook.
-import { Proofs, proofOptions } from '../../services/shared/proven.ts'
+import { otherReason, Proofs, proofOptions } from '../../services/shared/proven.ts'
 import type { Config } from '../../services/shared/config-schema.ts'
 import { describeError, ObjectGoneError } from '../../services/shared/errors.ts'
 import type { ObjectFacts, ObjectStore } from '../../services/shared/object-store.ts'
@@ -38,7 +38,11 @@ const tagOf: Record<Expected, string> = {
   unscannable: 'no',
   failed: 'no',
 }
-const givenUp = 199
+function hasReason(found: number, { expected, reason }: Upload): boolean {
+  return reason === undefined
+    ? (expected === 'failed') === (found === otherReason)
+    : found === reason
+}
 
 export function createCheck(options: CheckOptions) {
   const { store, uploader, webhooks, config } = options
@@ -119,11 +123,7 @@ export function createCheck(options: CheckOptions) {
     if (verdict === undefined) {
       tally.lost++
       say(`has no proven verdict; its tags are ${JSON.stringify(tags)}`)
-    } else if (
-      verdict.tag !== tagOf[upload.expected] ||
-      // Its webhook tells the one that is given up from the others.
-      (upload.expected === 'failed' && verdict.reason !== givenUp)
-    ) {
+    } else if (verdict.tag !== tagOf[upload.expected] || !hasReason(verdict.reason, upload)) {
       tally.wrongVerdicts++
       say(`is proven ${verdict.tag} for reason ${verdict.reason}`)
     } else tally.verdictsTrue++

@@ -18,6 +18,8 @@ export interface Upload {
   size: number
   sha256: string
   expected: Expected
+  /** The code that its proof must carry; else any but that of what is given up. */
+  reason?: number
   /** The application's own tags, which must stay. */
   tags: Readonly<Record<string, string>>
   /** The application has deleted exactly this version again: there may be no verdict, but never a false one. */

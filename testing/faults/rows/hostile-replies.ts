@@ -1,5 +1,6 @@
 // An engine that answers as a real one never should, and as broken ones do: every reply of testing/support/hostile-replies.ts,
 // each to an object with a finding.
+import { otherReason } from '../../../services/shared/proven.ts'
 import { startFakeClamd } from '../../support/fake-clamd.ts'
 import { hostileReplies } from '../../support/hostile-replies.ts'
 import { samples } from '../../support/samples.ts'
@@ -30,11 +31,12 @@ export const hostileReplyRows: readonly Row[] = [
         for (const [index, { title, reply, after }] of hostileReplies.entries()) {
           // One that answers PING beside its silence is well: the object is what takes so long.
           const isSilent = reply(1) === '' && after === undefined
-          await traffic.put(
+          const upload = await traffic.put(
             `reply-${index}.com`,
             Buffer.concat([samples.eicar(), Buffer.from(`\n${hostile.marker(index)} ${title}`)]),
             isSilent ? 'unscannable' : 'infected',
           )
+          if (isSilent && upload !== undefined) upload.reason = otherReason
         }
         await traffic.done()
         await hostile.allGiven()
