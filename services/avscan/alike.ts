@@ -1,96 +1,90 @@
 // Jobs that mean the same versions: 300 uploads of the same bytes to one key are 300 events that name no version, and each means all
-// 300 (VersityGW). They go one after another, so that no version is scanned by two of them; who came before a listing began
-// need not make one of its own; and what was proven a moment ago is not asked for again.
-import { setTimeout as sleep } from 'node:timers/promises'
+// 300 (VersityGW). Those that come while a listing is made share the next one, for what each is about is in it; the live lane has
+// two of them in hand at most; and a version whose verdict this process has told is not judged again for another of them.
 import { GiveWayError } from '../shared/errors.ts'
 import { isOverwritable, type ObjectRef } from '../shared/messages.ts'
 import type { Claim } from './turns.ts'
 
-const rememberMs = 60_000
+const rememberMs = 300_000
 const mostRemembered = 10_000
 /** One at work, and one that comes after it. */
 const mostLive = 2
 
-interface Line {
-  /** Resolves when the last that has come is through. */
-  tail: Promise<void>
-  /** In work or waiting. */
-  jobs: number
-  listing?: { begunAt: number; result: Promise<unknown> }
-}
+export class Alike<Listing> {
+  readonly #inHand = new Map<string, number>()
+  readonly #listing = new Map<string, Promise<unknown>>()
+  readonly #next = new Map<string, Promise<Listing>>()
+  readonly #known = new Map<string, { at: number; told: boolean }>()
 
-export class Alike {
-  readonly #lines = new Map<string, Line>()
-  readonly #provenAt = new Map<string, number>()
-  readonly #patienceMs: number
-
-  /** @param patienceMs so long a live job waits for those before it. */
-  constructor(patienceMs = 1000) {
-    this.#patienceMs = patienceMs
-  }
-
-  /**
-   * Does `work` when nobody else is at work on jobs like this one. What it is given makes the listing, or has it from another.
-   * @throws GiveWayError when a live job would wait long, or others wait already.
-   */
-  async inTurn<Listed>(
-    { bucket, key, versionId, etag }: ObjectRef,
-    lane: Claim['lane'],
-    work: (shared: (list: () => Promise<Listed>) => Promise<Listed>) => Promise<void>,
-  ): Promise<void> {
-    if (versionId !== undefined) return work((list) => list())
-    const name = JSON.stringify([bucket, key, etag])
-    const line = this.#lines.get(name) ?? { tail: Promise.resolve(), jobs: 0 }
-    // The listing of the one that waits finds all that is there by then: more of them would only keep others from being seen.
-    if (lane === 'live' && line.jobs >= mostLive) throw new GiveWayError(reason)
-    const cameAt = performance.now()
-    this.#lines.set(name, line)
-    const before = line.tail
-    const { promise: through, resolve: leave } = Promise.withResolvers<void>()
-    line.tail = Promise.all([before, through]).then(() => undefined)
-    line.jobs++
+  /** @throws GiveWayError when a live job comes while others of its kind are in hand: it would keep the rest of the queue from being seen. */
+  async run(object: ObjectRef, lane: Claim['lane'], work: () => Promise<void>): Promise<void> {
+    if (object.versionId !== undefined) return work()
+    const name = nameOf(object)
+    const count = this.#inHand.get(name) ?? 0
+    if (lane === 'live' && count >= mostLive)
+      throw new GiveWayError(
+        'there are many uploads of these bytes to this key: it goes to the bulk lane',
+      )
+    this.#inHand.set(name, count + 1)
     try {
-      if (lane === 'live') await this.#within(before)
-      else await before
-      await work((list) => {
-        // Its upload was there before that listing began.
-        if (line.listing !== undefined && line.listing.begunAt > cameAt)
-          return line.listing.result as Promise<Listed>
-        const begunAt = performance.now()
-        const result = list()
-        line.listing = { begunAt, result }
-        return result
-      })
+      await work()
     } finally {
-      leave()
-      if (--line.jobs === 0) this.#lines.delete(name)
+      const left = (this.#inHand.get(name) ?? 1) - 1
+      if (left === 0) this.#inHand.delete(name)
+      else this.#inHand.set(name, left)
     }
   }
 
-  async #within(before: Promise<void>): Promise<void> {
-    const over = new AbortController()
-    const late = sleep(this.#patienceMs, 'late', { signal: over.signal }).catch(() => 'late')
-    const first = await Promise.race([before, late])
-    over.abort()
-    if (first === 'late') throw new GiveWayError(reason)
+  /** A listing that begins now, or one that others wait for and that has not begun. */
+  list(object: ObjectRef, list: () => Promise<Listing>): Promise<Listing> {
+    const name = nameOf(object)
+    const waitedFor = this.#next.get(name)
+    if (waitedFor !== undefined) return waitedFor
+    const begin = () => {
+      this.#next.delete(name)
+      const listing = list()
+      const forget = () => {
+        if (this.#listing.get(name) === over) this.#listing.delete(name)
+      }
+      const over = listing.then(forget, forget)
+      this.#listing.set(name, over)
+      return listing
+    }
+    const before = this.#listing.get(name)
+    if (before === undefined) return begin()
+    const next = before.then(begin)
+    this.#next.set(name, next)
+    return next
   }
 
-  /** Tags that were taken away meanwhile are found by the spool check and the sweep. */
+  /** Whether a proof was seen a while ago. Tags that were taken away since are found by the spool check and the sweep. */
   wasProven(object: ObjectRef): boolean {
-    return (this.#provenAt.get(keyOf(object)) ?? -Infinity) > performance.now() - rememberMs
+    return this.#recall(object) !== undefined
   }
 
-  proven(object: ObjectRef): void {
+  /** Whether this process has told the verdict. A proof alone does not say so: who wrote it may have died before it told. */
+  wasTold(object: ObjectRef): boolean {
+    return this.#recall(object)?.told === true
+  }
+
+  note(object: ObjectRef, what: 'proven' | 'told'): void {
     // Whoever may overwrite it can do so at once.
     if (isOverwritable(object.versionId)) return
-    const key = keyOf(object)
-    this.#provenAt.delete(key)
-    this.#provenAt.set(key, performance.now())
-    const oldest = this.#provenAt.keys().next().value
-    if (this.#provenAt.size > mostRemembered && oldest !== undefined) this.#provenAt.delete(oldest)
+    const version = versionOf(object)
+    const told = what === 'told' || this.wasTold(object)
+    this.#known.delete(version)
+    this.#known.set(version, { at: performance.now(), told })
+    const oldest = this.#known.keys().next().value
+    if (this.#known.size > mostRemembered && oldest !== undefined) this.#known.delete(oldest)
+  }
+
+  #recall(object: ObjectRef): { told: boolean } | undefined {
+    const known = this.#known.get(versionOf(object))
+    return known !== undefined && known.at > performance.now() - rememberMs ? known : undefined
   }
 }
 
-const reason = 'there are many uploads of these bytes to this key: it goes to the bulk lane'
-
-const keyOf = ({ bucket, key, versionId }: ObjectRef) => JSON.stringify([bucket, key, versionId])
+// A listing is of one etag: others of the key are not in it.
+const nameOf = ({ bucket, key, etag }: ObjectRef) => JSON.stringify([bucket, key, etag])
+const versionOf = ({ bucket, key, versionId }: ObjectRef) =>
+  JSON.stringify([bucket, key, versionId])

@@ -12,6 +12,7 @@ import { createMarks } from './marks.ts'
 import { createMetrics } from './metrics.ts'
 import { Gate, openScanFolder } from './scan-folder.ts'
 import { Alike } from './alike.ts'
+import type { Found } from './versions.ts'
 import { Turns } from './turns.ts'
 import { createWorkerHealth } from './worker-health.ts'
 import { connectPublisher } from '../shared/broker.ts'
@@ -85,7 +86,7 @@ await runService('avscan', { required }, async ({ config, log, signal, defer }) 
     metrics,
     log,
     turns,
-    alike: new Alike(),
+    alike: new Alike<Found[]>(),
     inProgress: new InProgress(store, config.records.bucket, log),
     ...limits,
   }

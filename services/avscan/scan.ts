@@ -16,7 +16,14 @@ import { conclude, tooLarge, unreadable, type Conclusion, type PolicyOptions } f
 import type { Budget, Gate, ScanFolder } from './scan-folder.ts'
 import type { Claim, Turns } from './turns.ts'
 import { passUnscanned, type Passing } from './unscanned.ts'
-import { findVersions, headCurrent, ignoreGone, openCurrent, type Found } from './versions.ts'
+import {
+  findVersions,
+  headCurrent,
+  ignoreGone,
+  isTold,
+  openCurrent,
+  type Found,
+} from './versions.ts'
 import {
   describeError,
   GiveWayError,
@@ -54,7 +61,7 @@ export interface ScanDependencies {
   metrics: Metrics
   log: Log
   buckets: readonly string[]
-  alike: Alike
+  alike: Alike<Found[]>
   maxObjectBytes: number
   policy: PolicyOptions
   passing?: Passing
@@ -91,8 +98,9 @@ export async function scanMessage(
   let busy: RetryLaterError | undefined
   for (const job of jobsOf(message)) {
     message.about = `${job.object.bucket}/${job.object.key}`
-    await deps.alike.inTurn<Found[]>(job.object, lane, async (shared) => {
-      for (const object of await findVersions(job, again, shared, deps))
+    await deps.alike.run(job.object, lane, async () => {
+      for (const object of await findVersions(job, again, deps)) {
+        if (isTold(job, object, deps)) continue
         try {
           await scanVersion(object, job, message, lane, again, deps)
         } catch (error) {
@@ -100,6 +108,7 @@ export async function scanMessage(
           // The others of the message need not wait for what somebody else has in hand.
           busy = error
         }
+      }
     })
   }
   if (busy !== undefined) throw busy
@@ -112,7 +121,8 @@ export async function giveUpMessage(
   deps: ScanDependencies,
 ): Promise<void> {
   for (const job of jobsOf(message)) {
-    for (const object of await findVersions(job, true, (list) => list(), deps)) {
+    for (const object of await findVersions(job, true, deps)) {
+      if (isTold(job, object, deps)) continue
       const facts = await lastFacts(object, deps).catch(ignoreGone)
       if (facts === undefined) continue
       const marked = { bucket: object.bucket, key: object.key, facts }
@@ -203,20 +213,18 @@ async function scanVersion(
   try {
     // MinIO takes `evil/` with a body: only an empty one is a folder.
     if (object.key.endsWith('/') && opened.size === 0) {
-      opened.body.destroy()
       metrics.dropped.inc({ why: 'folder' })
       return
     }
     // Judged through the spool lane or a sweep while its event waited, or an event that came twice.
     if (mayBeDone && kind === 'event' && opened.tagCount > 0 && (await isDone(marked, job, deps))) {
-      opened.body.destroy()
       metrics.dropped.inc({ why: 'proven' })
       return
     }
     const isFirst = !again && kind === 'event' && lane === 'live'
     const alone = message.deliveries >= aloneFromDelivery || message.attempt >= aloneFromAttempt
     const judged = refusal
-      ? refuse(opened, refusal, deps)
+      ? refuse(refusal, deps)
       : await deps.inProgress.run(marked, isFirst, () =>
           deps.gate.run(alone, () =>
             examine(opened, object.key, startedAt, kind, claim, message.signal, deps),
@@ -281,9 +289,9 @@ async function scanVersion(
       })
       if (judged.action === 'delete')
         await requestDelete(deps, marked, verdictId, judged.threats[0] ?? '')
+      deps.alike.note(object, 'told')
     }
     reached(kind, 'published')
-    deps.alike.proven(object)
     metrics.objects.inc({ verdict: judged.verdict })
     for (const reason of judged.reasons)
       metrics.unscannable.inc({ reason: String(reason), format: judged.formats.get(reason) ?? '' })
@@ -299,6 +307,8 @@ async function scanVersion(
       durationMs: Date.now() - startedAt.getTime(),
     })
   } finally {
+    // Nobody reads it when another scan of the object is in progress, for one: its connection would stay taken.
+    opened.body.destroy()
     if (refusal === undefined) deps.folder.budget.release(opened.size)
   }
 }
@@ -371,10 +381,7 @@ async function examine(
   deps: ScanDependencies,
 ): Promise<Judged> {
   const { containers, engines, folder, metrics, policy } = deps
-  await folder.checkRoom(opened.size).catch((error: unknown) => {
-    opened.body.destroy()
-    throw error
-  })
+  await folder.checkRoom(opened.size)
   const { sha256, bytes, findings, unseen } = await judge(
     opened,
     engines,
@@ -414,8 +421,7 @@ async function examine(
 }
 
 /** Not a byte is read, and nothing is deleted for it. */
-function refuse(opened: OpenObject, refusal: Finding, { policy }: ScanDependencies): Judged {
-  opened.body.destroy()
+function refuse(refusal: Finding, { policy }: ScanDependencies): Judged {
   return conclude([refusal], policy)
 }
 

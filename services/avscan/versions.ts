@@ -14,7 +14,7 @@ export interface VersionDependencies {
   marks: Marks
   metrics: Metrics
   buckets: readonly string[]
-  alike: Alike
+  alike: Alike<Found[]>
 }
 
 /**
@@ -25,7 +25,6 @@ export interface VersionDependencies {
 export async function findVersions(
   job: ScanJob,
   again: boolean,
-  shared: (list: () => Promise<Found[]>) => Promise<Found[]>,
   deps: VersionDependencies,
 ): Promise<ObjectRef[]> {
   const { bucket, key, versionId } = job.object
@@ -34,7 +33,7 @@ export async function findVersions(
     return []
   }
   if (versionId !== undefined) return [job.object]
-  let found = await shared(() => listVersions(job, deps))
+  let found = await deps.alike.list(job.object, () => listVersions(job, deps))
   if (found.length === 0) {
     // A listing, too, may come in the moment in which VersityGW moves a version.
     await sleep(lookAgainMs)
@@ -42,22 +41,34 @@ export async function findVersions(
   }
   // Not listed: gone, or overwritten on an unversioned bucket. The GET will tell.
   if (found.length === 0) return key === '' ? [] : [job.object]
-  if (again || (found.length === 1 && key !== '')) return found.map(({ object }) => object)
+  const { previous } = job.object
+  const isEvent = job.trigger.kind === 'event'
+  if (again || (found.length === 1 && key !== ''))
+    return found.map(({ object }) => ({ ...object, previous }))
   const unproven: ObjectRef[] = []
   for (const { object, facts } of found) {
-    if (job.trigger.kind === 'event' && deps.alike.wasProven(object)) continue
+    if (isEvent && deps.alike.wasProven(object)) continue
     const proven = await deps.marks.proven({ bucket, key: object.key, facts }).catch(ignoreGone)
-    if (!stands(proven, isOverwritable(object.versionId) ? job.trigger : {})) unproven.push(object)
-    else deps.alike.proven(object)
+    if (!stands(proven, isOverwritable(object.versionId) ? job.trigger : {}))
+      unproven.push({ ...object, previous })
+    else deps.alike.note(object, 'proven')
   }
   return unproven
+}
+
+/**
+ * Whether another event has had this version judged and told by now, here. Only where the event names no version: elsewhere it may be
+ * about other bytes under the same name.
+ */
+export function isTold(job: ScanJob, object: ObjectRef, { alike }: VersionDependencies): boolean {
+  return job.trigger.kind === 'event' && job.object.versionId === undefined && alike.wasTold(object)
 }
 
 export type Found = { object: ObjectRef; facts: Marked['facts'] }
 
 /** Those of the job's key (an event of VersityGW's may name none) with its etag. */
 async function listVersions(
-  { object: { bucket, key, etag, previous } }: ScanJob,
+  { object: { bucket, key, etag } }: ScanJob,
   { store }: VersionDependencies,
 ): Promise<Found[]> {
   const found: Found[] = []
@@ -71,7 +82,6 @@ async function listVersions(
       key: key === '' ? version.key : key,
       versionId: version.versionId,
       etag: version.etag,
-      previous,
     }
     found.push({ object, facts: { ...version, tagCount: 1 } })
   }

@@ -11,6 +11,7 @@ import { Gate, openScanFolder } from '../../services/avscan/scan-folder.ts'
 import type { ScanDependencies, ScanMessage } from '../../services/avscan/scan.ts'
 import type { Publication } from '../../services/shared/broker.ts'
 import { Alike } from '../../services/avscan/alike.ts'
+import type { Found } from '../../services/avscan/versions.ts'
 import { Turns } from '../../services/avscan/turns.ts'
 import { silentLog } from '../../services/shared/log.ts'
 import { fakeEngine } from './fake-engine.ts'
@@ -64,7 +65,7 @@ export async function scanBench(
     folder,
     gate: new Gate(),
     inProgress: new InProgress(store, 'records', silentLog),
-    alike: new Alike(),
+    alike: new Alike<Found[]>(),
     turns: new Turns({ places: () => 64, reserved: 0 }),
     marks: bench.marks,
     outbox: {

@@ -1,94 +1,94 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
 import { Alike } from '../../../services/avscan/alike.ts'
 import { GiveWayError } from '../../../services/shared/errors.ts'
+import { nullVersion } from '../../../services/shared/messages.ts'
+import { rejection } from '../../support/rejection.ts'
 
 const object = { bucket: 'b', key: 'k', etag: 'e' }
+const version = { ...object, versionId: 'v' }
 const idle = () => Promise.resolve()
 
 describe('jobs that mean the same versions', () => {
-  it('go one after another', async () => {
-    const alike = new Alike()
-    const order: string[] = []
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const first = alike.inTurn(object, 'bulk', async () => {
-      await promise
-      order.push('first')
-    })
-    const second = alike.inTurn(object, 'bulk', async () => {
-      await idle()
-      order.push('second')
-    })
-    resolve()
-    await Promise.all([first, second])
-    expect(order).to.deep.equal(['first', 'second'])
-  })
-
   it('share a listing that began after they came, and no other', async () => {
-    const alike = new Alike()
+    const alike = new Alike<number>()
     let listings = 0
-    const { promise, resolve } = Promise.withResolvers<number>()
-    const begun = Promise.withResolvers<void>()
-    const job = (list: () => Promise<number>) =>
-      alike.inTurn<number>(object, 'bulk', async (shared) => {
-        await shared(list)
-      })
-    const count = async () => ++listings
-    const first = job(async () => {
-      listings++
-      begun.resolve()
-      return promise
-    })
-    await begun.promise
-    // The clock that tells who came first has a coarse step.
-    await sleep(2)
-    const others = [job(count), job(count), job(count)]
-    await sleep(2)
-    resolve(0)
-    await Promise.all([first, ...others])
-    expect(listings).to.equal(2)
-    await job(count)
-    expect(listings).to.equal(3)
-  })
-
-  it('go on after one that failed', async () => {
-    const alike = new Alike()
-    const first = alike.inTurn(object, 'live', () => Promise.reject(new Error('no')))
-    const second = alike.inTurn(object, 'live', idle)
-    const results = await Promise.allSettled([first, second])
-    expect(results.map(({ status }) => status)).to.deep.equal(['rejected', 'fulfilled'])
-  })
-
-  it('give way when one waits already, so that others in the queue are seen', async () => {
-    const alike = new Alike()
     const { promise, resolve } = Promise.withResolvers<void>()
-    const two = [alike.inTurn(object, 'live', () => promise), alike.inTurn(object, 'live', idle)]
-    const third = await alike.inTurn(object, 'live', idle).catch((error: unknown) => error)
-    expect(third).to.be.instanceOf(GiveWayError)
-    await alike.inTurn({ ...object, key: 'other' }, 'live', idle)
+    const list = async () => {
+      const number = ++listings
+      await promise
+      return number
+    }
+    const first = alike.list(object, list)
+    const others = [alike.list(object, list), alike.list(object, list), alike.list(object, list)]
+    const ofOtherBytes = alike.list({ ...object, etag: 'other' }, list)
+    resolve()
+
+    expect(await first).to.equal(1)
+    expect(await ofOtherBytes).to.equal(2)
+    expect(await Promise.all(others)).to.deep.equal([3, 3, 3])
+    expect(await alike.list(object, list)).to.equal(4)
+  })
+
+  it('list again after a listing that failed', async () => {
+    const alike = new Alike<number>()
+    const first = alike.list(object, () => Promise.reject(new Error('no')))
+    const second = alike.list(object, () => Promise.resolve(2))
+
+    expect((await rejection(first)).message).to.equal('no')
+    expect(await second).to.equal(2)
+    const third = alike.list(object, () => Promise.reject(new Error('no more')))
+    expect((await rejection(third)).message).to.equal('no more')
+    expect(await alike.list(object, () => Promise.resolve(4))).to.equal(4)
+  })
+
+  it('run side by side', async () => {
+    const alike = new Alike<number>()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const first = alike.run(object, 'bulk', () => promise)
+    for (let count = 0; count < 5; count++) await alike.run(object, 'bulk', idle)
+    resolve()
+    await first
+  })
+
+  it('give way when two are in hand, so that others in the queue are seen', async () => {
+    const alike = new Alike<number>()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const two = [alike.run(object, 'live', () => promise), alike.run(object, 'live', () => promise)]
+
+    expect(await rejection(alike.run(object, 'live', idle))).to.be.instanceOf(GiveWayError)
+    await alike.run({ ...object, key: 'other' }, 'live', idle)
+    await alike.run({ ...object, etag: 'other' }, 'live', idle)
+    await alike.run(version, 'live', idle)
+    await alike.run(object, 'bulk', idle)
     resolve()
     await Promise.all(two)
-    await alike.inTurn(object, 'live', idle)
+    await alike.run(object, 'live', idle)
   })
 
-  it('give way when the one before them takes long', async () => {
-    const alike = new Alike(5)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const first = alike.inTurn(object, 'live', () => promise)
-    const second = await alike.inTurn(object, 'live', idle).catch((error: unknown) => error)
-    expect(second).to.be.instanceOf(GiveWayError)
-    resolve()
-    await first
-    await alike.inTurn(object, 'live', idle)
+  it('are in hand no longer when they fail', async () => {
+    const alike = new Alike<number>()
+    for (let count = 0; count < 3; count++) {
+      const failing = alike.run(object, 'live', () => Promise.reject(new Error('no')))
+      expect((await rejection(failing)).message).to.equal('no')
+    }
+    await alike.run(object, 'live', idle)
   })
 
-  it('do not wait for each other where the version is named', async () => {
-    const alike = new Alike()
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const named = { ...object, versionId: 'v' }
-    const first = alike.inTurn(named, 'live', () => promise)
-    await alike.inTurn(named, 'live', idle)
-    resolve()
-    await first
+  it('know what this process has told, and what it has only seen proven', () => {
+    const alike = new Alike<number>()
+    expect([alike.wasProven(version), alike.wasTold(version)]).to.deep.equal([false, false])
+    alike.note(version, 'proven')
+    expect([alike.wasProven(version), alike.wasTold(version)]).to.deep.equal([true, false])
+    alike.note(version, 'told')
+    alike.note(version, 'proven')
+    expect([alike.wasProven(version), alike.wasTold(version)]).to.deep.equal([true, true])
+  })
+
+  it('know nothing of what can be overwritten', () => {
+    const alike = new Alike<number>()
+    for (const versionId of [nullVersion, undefined]) {
+      alike.note({ ...object, versionId }, 'told')
+      expect(alike.wasProven({ ...object, versionId })).to.equal(false)
+    }
   })
 })

@@ -1,12 +1,17 @@
 import { expect } from 'chai'
+import type { Readable } from 'node:stream'
+import { Alike } from '../../../services/avscan/alike.ts'
 import { fixtureOf } from '../../../services/avscan/formats/fixtures.ts'
 import { giveUpMessage, scanMessage } from '../../../services/avscan/scan.ts'
+import type { Found } from '../../../services/avscan/versions.ts'
 import { allEndpoints, configSchema } from '../../../services/shared/config-schema.ts'
+import type { VerdictMessage } from '../../../services/shared/messages.ts'
 import { readProof, writeProof } from '../../../services/shared/proof.ts'
 import {
   DiscardError,
   NoSpaceError,
   ObjectGoneError,
+  OutageError,
   PublishError,
   RetryLaterError,
   StoreUnavailableError,
@@ -475,6 +480,50 @@ describe('scanMessage', () => {
     expect(versions.map((version) => version.tags['scanned'])).to.deep.equal(Array(8).fill('clean'))
   })
 
+  it('sends a large one to the bulk lane when no room comes free, where it waits', async () => {
+    await begin({ budgetBytes: 25_000, maxObjectBytes: 25_000 })
+    const large = put(Buffer.alloc(20_000), {}, 'large')
+    const small = put(Buffer.alloc(1000), {}, 'small')
+    bench.folder.budget.tryReserve(20_000)
+
+    expect(await rejection(scan(large))).to.include({ name: 'GiveWayError' })
+    await scan(small)
+    expect(small.tags['scanned']).to.equal('clean')
+    const waiting = scanMessage(eventMessage(large), bench.deps, 'bulk')
+    bench.folder.budget.release(20_000)
+    await waiting
+    expect(large.tags['scanned']).to.equal('clean')
+    expect(bench.folder.budget.usedBytes).to.equal(0)
+  })
+
+  it('lets go of a download that nobody reads, for another scan of the object is in progress', async () => {
+    const version = put('a')
+    const held = Promise.withResolvers<void>()
+    const begun = Promise.withResolvers<void>()
+    bench.engine.onOpen = () => {
+      begun.resolve()
+      return held.promise
+    }
+    const bodies: Readable[] = []
+    const store: typeof bench.store = Object.create(bench.store, {
+      open: {
+        value: async (...args: Parameters<typeof bench.store.open>) => {
+          const opened = await bench.store.open(...args)
+          bodies.push(opened.body)
+          return opened
+        },
+      },
+    })
+    const first = scan(version)
+    await begun.promise
+
+    await rejection(scanMessage(eventMessage(version), { ...bench.deps, store }))
+
+    expect(bodies.map(({ destroyed }) => destroyed)).to.deep.equal([true])
+    held.resolve()
+    await first
+  })
+
   for (const [title, about] of [
     ['come back five times', { deliveries: 5 }],
     ['failed twice', { attempt: 3 }],
@@ -539,6 +588,72 @@ describe('scanMessage', () => {
 
       expect(bench.engine.scanned).to.have.length(60)
       expect(bench.store.calls.filter((call) => call === 'tags').length).to.be.lessThan(5 * 60)
+    })
+
+    it('comes to an end, whatever time a delivery has: what was told stays told', async () => {
+      const uploads = Array.from({ length: 4 }, () => put('same'))
+      const event = { key: 'a.txt', etag: uploads[0]?.etag ?? '' }
+      let left = 0
+      bench.engine.onOpen = () => {
+        // As when the broker takes the delivery back.
+        if (left-- === 0) throw new OutageError('the channel is gone')
+      }
+      let rounds = 0
+      for (let isOver = false; !isOver; rounds++) {
+        left = 1
+        isOver = await scanMessage(eventMessage(event, { again: rounds > 0 }), bench.deps).then(
+          () => true,
+          () => false,
+        )
+        expect(rounds).to.be.lessThan(10)
+      }
+
+      expect(uploads.map(({ tags }) => tags['scanned'])).to.deep.equal(Array(4).fill('clean'))
+      expect(bench.engine.scanned).to.have.length(4)
+    })
+
+    it('tells no failure of a version whose verdict it has told', async () => {
+      const uploads = [put('same'), put('same')]
+      const event = { key: 'a.txt', etag: uploads[0]?.etag ?? '' }
+      let opened = 0
+      bench.engine.onOpen = () => {
+        if (opened++ > 0) throw new OutageError('the engine is away')
+      }
+      await rejection(scanMessage(eventMessage(event), bench.deps))
+      const told = uploads.filter(({ tags }) => tags['scanned'] === 'clean')
+      expect(told).to.have.length(1)
+
+      await giveUpMessage(eventMessage(event), new Error('five times'), bench.deps)
+
+      const ofTold = bench.published
+        .map(({ json }) => json as unknown as VerdictMessage)
+        .filter(({ data }) => data.s3ObjectDetails.versionId === told[0]?.versionId)
+      expect(ofTold.map(({ type }) => type)).to.deep.equal(['object.scan.clean'])
+      expect(bench.published).to.have.length(2)
+    })
+
+    it('tells a verdict again where it is only proven: who wrote the proof may have died', async () => {
+      const uploads = [put('same'), put('same')]
+      const event = { key: 'a.txt', etag: uploads[0]?.etag ?? '' }
+      await scanMessage(eventMessage(event), bench.deps)
+      const deps = { ...bench.deps, alike: new Alike<Found[]>() }
+      await scanMessage(eventMessage(event), deps)
+      expect(bench.published).to.have.length(2)
+
+      await scanMessage(eventMessage(event, { again: true }), deps)
+
+      expect(bench.published).to.have.length(4)
+    })
+
+    it('judges by a verify job what it has told, for its tags may be gone since', async () => {
+      const uploads = [put('same'), put('same')]
+      const { etag } = uploads[0] ?? {}
+      await scanMessage(eventMessage({ key: 'a.txt', etag: etag ?? '' }), bench.deps)
+      for (const upload of uploads) upload.tags = {}
+
+      await scanMessage(jobMessage('verify', [{ bucket, key: 'a.txt', etag }]), bench.deps)
+
+      expect(uploads.map(({ tags }) => tags['scanned'])).to.deep.equal(['clean', 'clean'])
     })
 
     it('scans the others when somebody has one of them in hand, and comes back for that', async () => {
